@@ -1,0 +1,203 @@
+// The addon, typed. Loading it is the only place where `any` from native code is narrowed.
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { messageOf, UsherError } from './errors.ts'
+
+/** A failure as the addon reports it: a value, so that it survives structured clone. */
+export interface NativeFailure {
+  readonly code: 'xml_malformed' | 'xml_forbidden' | 'schema_violated' | 'segment_corrupt'
+  readonly reason: string
+  /** 1-based; columns count bytes. 0 where not applicable. */
+  readonly line: number
+  readonly column: number
+}
+
+export interface TransformResult {
+  readonly failure: NativeFailure | null
+  /** JSON lines, one a job; empty on failure. */
+  readonly jsonl: Buffer
+  readonly jobs: number
+}
+
+export interface SegmentRecovery {
+  /** Length in bytes of the longest prefix that ends with a true commit mark; 0 without one. */
+  readonly bytes: number
+  /** Jobs in that prefix. */
+  readonly jobs: number
+  /** The document ends as a sealed segment does: last mark true, then the closing tag. */
+  readonly sealed: boolean
+  /** A false mark with another mark behind it: damage, not a torn tail. */
+  readonly corrupt: boolean
+}
+
+/** The columns of a .jsonl file. Every array has one entry a line, `offsets` one more. */
+export interface LineIndex {
+  readonly count: number
+  readonly producers: BigUint64Array
+  readonly sequences: BigUint64Array
+  readonly digests: BigUint64Array
+  /** Byte offsets of line starts; the last is the length of the data. */
+  readonly offsets: Float64Array
+  readonly clusters: readonly string[]
+  /** Index into `clusters`. */
+  readonly clusterOf: Uint16Array
+}
+
+/** Which ids have been seen, with which content; kept as runs per producer. */
+export interface SeenIds {
+  /** Adds what is new. Answers for each: 0 new, 1 seen with the same digest, 2 seen with another digest. */
+  admit(producers: BigUint64Array, sequences: BigUint64Array, digests: BigUint64Array): Uint8Array
+  /** Ids held. */
+  readonly size: number
+  /** Bytes of memory held. */
+  readonly bytes: number
+}
+
+/** What goes wrong on purpose, for tests: the nth call of an operation (1-based) fails with errno, `times` times. */
+export interface WriterFault {
+  readonly operation: 'open' | 'write' | 'fdatasync' | 'close' | 'rename' | 'syncdir'
+  readonly nth: number
+  readonly times: number
+  readonly errno: number
+}
+
+export interface IngestOptions {
+  /** hosts/<instance>/segments, existing. */
+  readonly directory: string
+  readonly store: string
+  readonly host: string
+  readonly instance: string
+  readonly pid: number
+  readonly version: string
+  readonly config: string
+  /** Names of the configured clusters. */
+  readonly clusters: readonly string[]
+  /** Used where a job names none; null: refuse with cluster_required. */
+  readonly defaultCluster: string | null
+  readonly frameBytesMax: number
+  readonly frameJobsMax: number
+  readonly jobBytesMax: number
+  /** First credit of each connection, in bytes; at least frameBytesMax + 12. */
+  readonly creditBytes: number
+  readonly idleMs: number
+  /** XML waiting for its sync beyond which no more is read (`pause`). */
+  readonly uncommittedBytesMax: number
+  /** All incomplete frames of all connections together. */
+  readonly partialBytesMax: number
+  /** A segment is sealed when it has reached this size … */
+  readonly segmentBytesMax: number
+  /** … or this age, or when nothing is waiting and the last sealing was at least sealIntervalMs ago. */
+  readonly segmentAgeMs: number
+  readonly sealIntervalMs: number
+  /** Free bytes of the file system below which jobs are refused with store_full. */
+  readonly reserveBytes: number
+  /** Acks are only given within this time of the start of the last successful presence write. */
+  readonly acceptLeaseMs: number
+  /** How long after a failure the writer waits before it tries the store again. */
+  readonly retryMs: number
+  readonly faults?: readonly WriterFault[]
+}
+
+export interface PublishedSegment {
+  readonly segment: number
+  readonly jobs: number
+  /** Size of the file. */
+  readonly bytes: number
+}
+
+/** A batch of what happened since the last one; delivered on the JavaScript thread. */
+export interface IngestEvents {
+  /** Bytes to be written to connections: acks, refusals, credit. */
+  readonly outputs: readonly { readonly connection: number; readonly bytes: Buffer }[]
+  /** Connections to be closed once their output is written (after a producer's GOODBYE is answered). */
+  readonly closes: readonly number[]
+  readonly published: readonly PublishedSegment[]
+  /** Jobs acknowledged since the last event. */
+  readonly accepted: number
+  /** The writer began to fail; null: no change. Numbers of abandoned segments that hold no acknowledged job need nothing. */
+  readonly failure: { readonly code: 'store_full' | 'store_failing'; readonly operation: string; readonly errno: string } | null
+  /** The writer works again. */
+  readonly recovered: boolean
+  /** Reading may go on (uncommitted bytes are low again). */
+  readonly resume: boolean
+  /** The accept lease had run out at an ack: nothing was acked, nothing ever will be. Start a new instance. */
+  readonly retired: boolean
+}
+
+export interface FeedResult {
+  /** To be written to the connection at once; null: nothing. */
+  readonly output: Buffer | null
+  /** Close the connection after the output (a protocol error or a finished goodbye). */
+  readonly close: boolean
+  /** Stop reading from every connection until an event says `resume`. */
+  readonly pause: boolean
+  /** Bytes of an incomplete frame now held for the connection; 0 when it is between frames. */
+  readonly partialBytes: number
+  /** HELLO has been seen. */
+  readonly greeted: boolean
+}
+
+export interface IngestStats {
+  readonly connections: number
+  readonly acceptedJobs: number
+  readonly refusedJobs: number
+  readonly jobsBytes: number
+  readonly uncommittedBytes: number
+  readonly partialBytes: number
+  readonly commits: number
+  readonly segments: number
+  /** Sum of fdatasync times, ms. */
+  readonly syncMs: number
+}
+
+export interface Ingest {
+  /** A new connection; returns its number, never reused. */
+  open(): number
+  /** Takes the bytes as they were read, whole or cut anywhere. The buffer may be reused on return. */
+  feed(connection: number, bytes: Uint8Array): FeedResult
+  /** The connection is gone; what it sent is committed all the same, answers are dropped. */
+  close(connection: number): void
+  /** An ERROR frame with this code, for time-outs and the like that the caller decides. */
+  errorFrame(code: number, message: string): Buffer
+  /** A GOODBYE frame; from then on JOBS of this connection are refused with this code. */
+  goodbye(connection: number, code: number, reason: string, addresses: readonly string[]): Buffer
+  /** A presence write that began at this boot time (bootMs()) has succeeded. */
+  presenceWritten(atBootMs: number): void
+  stats(): IngestStats
+  /** Commits and seals what there is, delivers the events, then calls back. No feed() after it. */
+  stop(done: () => void): void
+}
+
+export interface Native {
+  crc32c(data: Uint8Array, seed?: number): number
+  crc32cPortable(data: Uint8Array, seed?: number): number
+  xxh64(data: Uint8Array): bigint
+  /** CLOCK_BOOTTIME in milliseconds: goes on during suspend, never jumps. */
+  bootMs(): number
+  /** SIGKILLs this process at that boot time, stopped or not. Arming again replaces it. */
+  armDeadline(atBootMs: number): void
+  disarmDeadline(): void
+  /** SO_LINGER with zero seconds on a socket: death or close discards what is queued. */
+  abortOnClose(fd: number): void
+  /** XML segment → JSON lines. Pure: the same bytes in give the same bytes out. */
+  transform(xml: Uint8Array): TransformResult
+  /** Finds the whole commits of a segment that may be torn. */
+  recoverSegment(bytes: Uint8Array): SegmentRecovery
+  indexLines(jsonl: Uint8Array): LineIndex
+  readonly SeenIds: new () => SeenIds
+  readonly Ingest: new (options: IngestOptions, onEvents: (events: IngestEvents) => void) => Ingest
+}
+
+const load = (): Native => {
+  const require = createRequire(import.meta.url)
+  // From src/base and from dist/base alike, the package's root is two folders up.
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  try {
+    const build = require('node-gyp-build') as (directory: string) => unknown
+    return build(root) as Native
+  } catch (error) {
+    throw new UsherError('native_missing', `the addon can't be loaded: run 'npm run build:native' in ${root} (${messageOf(error)})`, { cause: error })
+  }
+}
+
+export const native: Native = load()

@@ -1,0 +1,135 @@
+// What every driver is: the code that talks to one cluster. A driver never guesses: what it doesn't
+// know for certain it calls in doubt.
+
+/** PSI/J's JobSpec in its serialization (docs/job.schema.json), as it stands in the .jsonl. */
+export interface JobSpec {
+  name?: string
+  executable: string
+  arguments?: string[]
+  directory?: string
+  inherit_environment?: boolean
+  environment?: Record<string, string>
+  stdin_path?: string
+  stdout_path?: string
+  stderr_path?: string
+  resources?: {
+    __version: 1
+    node_count?: number
+    process_count?: number
+    processes_per_node?: number
+    cpu_cores_per_process?: number
+    gpu_cores_per_process?: number
+    exclusive_node_use?: boolean
+    /** Bytes, of the whole job. */
+    memory?: number
+  }
+  attributes?: {
+    /** "7205 s" */
+    duration?: string
+    queue_name?: string
+    account?: string
+    reservation_id?: string
+    custom_attributes?: Record<string, string>
+  }
+  pre_launch?: string
+  post_launch?: string
+  launcher?: string
+}
+
+/** One job on its way to a cluster. `spec` is parsed on first use: bulk drivers may never look at it. */
+export interface Submission {
+  /** `9f8c2e71a4b0d3e5-17` */
+  readonly id: string
+  readonly spec: JobSpec
+  readonly traceparent: string | undefined
+  /** The JSON text of `spec`, as it stands in the .jsonl. */
+  readonly specJson: string
+}
+
+/** Who submits: stamped on everything that reaches a cluster. */
+export interface Origin {
+  readonly term: number
+  readonly host: string
+  readonly instance: string
+  readonly version: string
+}
+
+export type Outcome =
+  /** The cluster has the job; jobId is its name there (null where it gives none). */
+  | { readonly kind: 'submitted'; readonly jobId: string | null; readonly detail?: string }
+  /** Refused for good: a dead letter. */
+  | { readonly kind: 'refused'; readonly reason: string }
+  /** Certainly not taken, may be later. */
+  | { readonly kind: 'later'; readonly reason: string; readonly afterMs?: number }
+  /** Nobody knows. `find` will be asked. */
+  | { readonly kind: 'doubt'; readonly reason: string }
+
+export type Finding =
+  | { readonly kind: 'found'; readonly jobId: string | null; readonly detail?: string }
+  /** The cluster answered, and doesn't have it now. Counts as proof only after settleMs. */
+  | { readonly kind: 'absent' }
+  /** The cluster couldn't be asked or can't tell: stays in doubt. */
+  | { readonly kind: 'unknown'; readonly reason: string }
+
+/** What became of a job that the cluster had taken. */
+export interface Ended {
+  readonly id: string
+  readonly jobId: string | null
+  readonly exitCode: number | null
+  readonly signal: string | null
+  /** ISO 8601 */
+  readonly startedAt: string | null
+  readonly endedAt: string
+  /** "exited", "killed", "timed out", "lost" … */
+  readonly reason: string
+}
+
+export type Preflight = { readonly ok: true; readonly detail: string } | { readonly ok: false; readonly reason: string }
+
+export interface DriverLimits {
+  /** Most jobs in one submit() call. */
+  readonly batchJobsMax: number
+  /** Most submit() calls at a time. */
+  readonly inFlightMax: number
+  /** How long after a submission's last possible moment the cluster may still show it late. */
+  readonly settleMs: number
+  /** How often find/confirm may be asked. */
+  readonly askEveryMs: number
+}
+
+export interface Driver {
+  readonly kind: string
+  readonly limits: DriverLimits
+  /** Proves, with this host's own credentials and configuration, that the cluster takes jobs from here. Changes nothing there. */
+  preflight(signal: AbortSignal): Promise<Preflight>
+  /** One outcome for each job, in their order. Rejects only on a broken invariant. The intent is on stable storage before the call. */
+  submit(jobs: readonly Submission[], origin: Origin, signal: AbortSignal): Promise<Outcome[]>
+  /** Asks the cluster which of these it has; one finding for each, in their order. Null: the driver has no way to ask. */
+  readonly find: ((ids: readonly string[], signal: AbortSignal) => Promise<Finding[]>) | null
+  /** How many more jobs may be handed over now (local: free slots). Absent: no bound but the limits. */
+  capacity?(): number
+  /**
+   * Held submission: lets these, whose receipts are on stable storage, run. Idempotent. Absent: jobs are not held.
+   * Answers for each: done, gone (no such held job: asked again through find) or later.
+   */
+  release?(jobs: readonly { id: string; jobId: string }[], signal: AbortSignal): Promise<('done' | 'gone' | 'later')[]>
+  /**
+   * Whether the cluster still knows what it acknowledged (a crashed slurmctld forgets what it hadn't saved). Called
+   * at least confirmAfterMs after the receipt. 'kept': it is safe from now on. 'forgotten': proven, it will be submitted again.
+   */
+  readonly confirmAfterMs?: number
+  confirm?(jobs: readonly { id: string; jobId: string | null; submittedAtMs: number }[], signal: AbortSignal): Promise<('kept' | 'forgotten' | 'unknown')[]>
+  /** Called by the submitter once, before the first submit: how ends of jobs reach the ledger. `known` asks for jobs whose end is not yet recorded. */
+  watch?(onEnded: (ended: readonly Ended[]) => void, onCapacity: () => void, unended: readonly string[]): void
+  close(): Promise<void>
+}
+
+/** What a driver is made with. */
+export interface DriverContext {
+  /** Name of the cluster in the configuration. */
+  readonly cluster: string
+  /** The store's root, for drivers that keep state there (local: `local/<cluster>/`). */
+  readonly storeDirectory: string
+  readonly host: string
+  readonly log: (level: 'debug' | 'info' | 'warn' | 'error', message: string, details?: Record<string, unknown>) => void
+}
