@@ -112,6 +112,8 @@ export interface IngestEvents {
   /** Connections to be closed once their output is written (after a producer's GOODBYE is answered). */
   readonly closes: readonly number[]
   readonly published: readonly PublishedSegment[]
+  /** Segments given up after a failure: their `.xml.part` stays, its whole commits hold what was acknowledged. */
+  readonly abandoned: readonly number[]
   /** Jobs acknowledged since the last event. */
   readonly accepted: number
   /** The writer began to fail; null: no change. Numbers of abandoned segments that hold no acknowledged job need nothing. */

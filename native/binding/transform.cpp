@@ -1,0 +1,72 @@
+// transform, recoverSegment and xxh64 (src/base/native.ts). The input is read where it is; the lines are handed over
+// in the memory they were written to.
+#include <napi.h>
+
+#include <cstdint>
+#include <string>
+
+#include "../core/segment-recovery.h"
+#include "../core/transform.h"
+#include "../core/xxh64.h"
+#include "binding.h"
+
+namespace usher::binding {
+namespace {
+
+Napi::Value failure_value(Napi::Env env, const SegmentFailure& failure) {
+  if (!failure) return env.Null();
+  Napi::Object value = Napi::Object::New(env);
+  value.Set("code", Napi::String::New(env, std::string(name_of(failure.code))));
+  value.Set("reason", Napi::String::New(env, failure.reason));
+  value.Set("line", Napi::Number::New(env, static_cast<double>(failure.place.line)));
+  value.Set("column", Napi::Number::New(env, static_cast<double>(failure.place.column)));
+  return value;
+}
+
+Napi::Value transform_xml(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto xml = bytes_argument(info[0], "xml");
+  if (!xml) return env.Undefined();
+  Transformed transformed = transform(*xml);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("failure", failure_value(env, transformed.failure));
+  if (transformed.bytes == 0) {
+    result.Set("jsonl", Napi::Buffer<uint8_t>::New(env, 0));
+  } else {
+    // Copies where the engine takes no outside memory, and frees at once then.
+    result.Set("jsonl", Napi::Buffer<uint8_t>::NewOrCopy(env, transformed.jsonl.release(), transformed.bytes,
+                                                         [](Napi::Env, uint8_t* bytes) { FreeDeleter{}(bytes); }));
+  }
+  result.Set("jobs", Napi::Number::New(env, static_cast<double>(transformed.jobs)));
+  return result;
+}
+
+Napi::Value recover(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto bytes = bytes_argument(info[0], "bytes");
+  if (!bytes) return env.Undefined();
+  const SegmentRecovery recovery = recover_segment(*bytes);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("bytes", Napi::Number::New(env, static_cast<double>(recovery.bytes)));
+  result.Set("jobs", Napi::Number::New(env, static_cast<double>(recovery.jobs)));
+  result.Set("sealed", Napi::Boolean::New(env, recovery.sealed));
+  result.Set("corrupt", Napi::Boolean::New(env, recovery.corrupt));
+  return result;
+}
+
+Napi::Value hash(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto data = bytes_argument(info[0], "data");
+  if (!data) return env.Undefined();
+  return Napi::BigInt::New(env, xxh64(*data));
+}
+
+}  // namespace
+
+void init_transform(Napi::Env env, Napi::Object exports) {
+  exports.Set("transform", Napi::Function::New<transform_xml>(env, "transform"));
+  exports.Set("recoverSegment", Napi::Function::New<recover>(env, "recoverSegment"));
+  exports.Set("xxh64", Napi::Function::New<hash>(env, "xxh64"));
+}
+
+}  // namespace usher::binding

@@ -1,0 +1,42 @@
+// Time as it is handed to logic: suspend-proof, never compared between hosts, replaceable by a simulator's.
+import { native } from './native.ts'
+
+export interface Clock {
+  /** Milliseconds of CLOCK_BOOTTIME: goes on during suspend, never jumps. */
+  nowMs(): number
+  /** Calls back once; returns what cancels it. */
+  after(ms: number, call: () => void): () => void
+}
+
+export const systemClock: Clock = {
+  nowMs: () => native.bootMs(),
+  after: (ms, call) => {
+    const timer = setTimeout(call, ms)
+    return () => clearTimeout(timer)
+  },
+}
+
+/** Resolves after that time, or at once when the signal is given. */
+export const sleep = (clock: Clock, ms: number, signal?: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal?.aborted) {
+      resolve()
+      return
+    }
+    const cancel = clock.after(ms, () => {
+      signal?.removeEventListener('abort', stop)
+      resolve()
+    })
+    const stop = (): void => {
+      cancel()
+      resolve()
+    }
+    signal?.addEventListener('abort', stop, { once: true })
+  })
+
+/**
+ * Full jitter: uniformly between 0 and an exponentially growing bound, so that many who failed together
+ * don't come back together (M. Brooker, "Exponential Backoff and Jitter").
+ */
+export const fullJitter = (attempt: number, minMs: number, maxMs: number, random: () => number): number =>
+  random() * Math.min(maxMs, minMs * 2 ** Math.min(attempt, 30))

@@ -1,0 +1,8 @@
+#!/usr/bin/env node
+// Where the `usher` command begins. Everything it can do is in program.ts.
+import { exitAfterOutput, exitOnInterrupt, exitWhenOutputCloses } from './exit.ts'
+import { run } from './program.ts'
+
+exitWhenOutputCloses()
+exitOnInterrupt()
+await exitAfterOutput(await run(process.argv.slice(2)))

@@ -1,0 +1,644 @@
+// The producers' library, `usher/client`: jobs in, one answer for each out. It keeps every job until a host has said
+// that it is on stable storage, or until the caller's time for it is over, and sends it again with the same id
+// whenever that isn't known. It must never mint a second id for a job, nor call one accepted that wasn't
+// acknowledged. Imports base and protocol only, and works without the addon.
+import { Buffer } from 'node:buffer'
+import { EventEmitter, once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { codeOfWire, codes, messageOf, UsherError } from '../base/errors.ts'
+import { ByteWriter } from '../protocol/byte-writer.ts'
+import { crc32c } from '../protocol/crc32c.ts'
+import { fieldNameOfTag } from '../protocol/fields.ts'
+import { encodeJob } from '../protocol/job-encoder.ts'
+import { formatProducer, producerOfName, randomProducer } from '../protocol/job-id.ts'
+import type { JobInput } from '../protocol/job-spec.ts'
+import type { RefusedJob } from '../protocol/messages.ts'
+import { parseJobSpec } from '../protocol/parse-job-spec.ts'
+import { BatchOwner, type BatchResult, SingleOwner, type Accepted } from './answers.ts'
+import { fullJitterMs, shuffled } from './backoff.ts'
+import { Connection, type Goodbye } from './connection.ts'
+import { type Address, type ClientOptions, formatAddress, parseAddress, parseAddresses, type Settings, settingsOf } from './options.ts'
+import { Outbox } from './outbox.ts'
+import { Unit } from './unit.ts'
+
+export type { Accepted, BatchResult } from './answers.ts'
+export type { Address, ClientOptions } from './options.ts'
+export { UsherError } from '../base/errors.ts'
+export { ByteWriter } from '../protocol/byte-writer.ts'
+export { encodeJob } from '../protocol/job-encoder.ts'
+export { formatJobId, parseJobId, producerOfName, type JobId } from '../protocol/job-id.ts'
+export type { Job, JobInput, JobSpec, JobSpecInput } from '../protocol/job-spec.ts'
+export { parseJobSpec, type JobProblem, type ParsedJob } from '../protocol/parse-job-spec.ts'
+
+export interface SendOptions {
+  readonly signal?: AbortSignal
+  /** Instead of the client's. */
+  readonly timeoutMs?: number
+}
+
+/** A job with the sequence that the caller gave it: below 2^53, and never given to another. */
+export interface NumberedJob {
+  readonly job: JobInput
+  readonly sequence: number
+}
+
+/** Consecutive jobs as they stand in a JOBS payload (encodeJob). The bytes belong to the client until they are answered. */
+export interface EncodedJobs {
+  readonly bytes: Uint8Array
+  readonly first: number
+  readonly count: number
+}
+
+export interface BatchOptions extends SendOptions {
+  /** Called for each run of accepted jobs. */
+  readonly onAccepted?: (first: number, jobs: number) => void
+  /** Called for each job that wasn't; the result then lists none, so that memory stays constant. */
+  readonly onFailed?: (error: UsherError) => void
+}
+
+export interface ClientStats {
+  /** Jobs put into frames, resends included. */
+  sentJobs: number
+  sentBytes: number
+  acceptedJobs: number
+  refusedJobs: number
+  /** Refusals after which the job was sent again. */
+  retriedJobs: number
+  inDoubtJobs: number
+  /** Jobs that were flying when a connection was lost. */
+  resentJobs: number
+  connections: number
+}
+
+interface ClientEvents {
+  connected: [{ readonly address: string; readonly host: string; readonly instance: string }]
+  disconnected: [{ readonly address: string; readonly error: UsherError }]
+  /** An address that couldn't be connected. */
+  unreachable: [{ readonly address: string; readonly error: UsherError }]
+  goodbye: [Goodbye & { readonly address: string }]
+}
+
+/** Memory for encoded jobs is taken in pieces of this size. */
+const slabBytes = 256 * 1024
+/** How long close() waits for a host to answer GOODBYE. */
+const goodbyeMs = 1_000
+/** The sweep for jobs whose time is over runs at most this often. */
+const sweepMs = 10
+const timerMostMs = 2 ** 31 - 1
+
+export class Client extends EventEmitter<ClientEvents> {
+  readonly producer: bigint
+  readonly #prefix: string
+  readonly #name: string
+  readonly #options: ClientOptions
+  readonly #settings: Settings
+  readonly #addresses: readonly Address[]
+  readonly #outbox: Outbox
+  readonly #ending = new AbortController()
+  readonly #stats: ClientStats = {
+    sentJobs: 0, sentBytes: 0, acceptedJobs: 0, refusedJobs: 0, retriedJobs: 0, inDoubtJobs: 0, resentJobs: 0, connections: 0,
+  }
+  #slab = new ByteWriter(slabBytes)
+  #sequence: number | undefined
+  #connection: Connection | undefined
+  /** Addresses that a host named in its GOODBYE, for the next attempt. */
+  #named: Address[] = []
+  /** The address that said GOODBYE, tried last. */
+  #left: string | undefined
+  /** Attempts since a host last accepted something. */
+  #attempt = 0
+  #refusals = 0
+  #lastError: UsherError | undefined
+  #linger: NodeJS.Timeout | undefined
+  #immediate: NodeJS.Immediate | undefined
+  /** What is queued goes without lingering. */
+  #due = false
+  #draining = 0
+  #pause: NodeJS.Timeout | undefined
+  #sweep: NodeJS.Timeout | undefined
+  #sweepAtMs = Infinity
+  #room: (() => void)[] = []
+  #empty: (() => void)[] = []
+  #closing: Promise<void> | undefined
+  #closed = false
+
+  /** Begins to connect at once, and goes on until close(). */
+  constructor(options: ClientOptions) {
+    super()
+    if (options.clientId !== undefined && options.producer !== undefined) throw new UsherError('usage', 'give clientId or producer, not both')
+    this.#options = options
+    this.#settings = settingsOf(options)
+    this.#addresses = parseAddresses(options.addresses)
+    this.#outbox = new Outbox(options.crc32c ?? crc32c, (unit, frameBytesMax) => this.#tooLarge(unit, frameBytesMax))
+    this.producer = options.producer ?? (options.clientId === undefined ? randomProducer() : producerOfName(options.clientId))
+    this.#prefix = `${formatProducer(this.producer)}-`
+    this.#name = options.name ?? options.clientId ?? ''
+    if (Buffer.byteLength(this.#name) > 255) throw new UsherError('usage', 'the name has more than 255 bytes')
+    const known = options.clientId !== undefined || options.producer !== undefined
+    this.#sequence = options.firstSequence ?? (known ? undefined : 1)
+    void this.#dial()
+  }
+
+  get stats(): Readonly<ClientStats> & { readonly heldJobs: number; readonly heldBytes: number; readonly credit: number } {
+    return { ...this.#stats, heldJobs: this.#outbox.heldJobs, heldBytes: this.#outbox.heldBytes, credit: this.#connection?.credit ?? 0 }
+  }
+
+  /** The host that jobs go to now. */
+  get connectedTo(): { readonly address: string; readonly host: string; readonly instance: string } | undefined {
+    const connection = this.#connection
+    if (connection === undefined) return undefined
+    return { address: formatAddress(connection.address), host: connection.welcome.host, instance: connection.welcome.instance }
+  }
+
+  /** Why there is no connection, or why the last one ended. */
+  get lastError(): UsherError | undefined {
+    return this.#lastError
+  }
+
+  idOf(sequence: number): string {
+    return this.#prefix + sequence
+  }
+
+  /**
+   * One job. Resolves when it is on stable storage. Rejects with an UsherError whose code says what is known: a refusal's
+   * code (not accepted), `timed_out`, `aborted`, `closed` or `queue_full` (never sent), `in_doubt` (sent, no answer).
+   */
+  async send(job: JobInput, options: SendOptions & { readonly sequence?: number } = {}): Promise<Accepted> {
+    const deadlineMs = this.#deadline(options)
+    if (this.#full) {
+      if (this.#settings.whenFull === 'reject') {
+        const { heldJobs, heldBytes } = this.#outbox
+        throw new UsherError('queue_full', `${heldJobs} jobs (${heldBytes} bytes) are held already`, { details: { heldJobs, heldBytes } })
+      }
+      await this.#whenRoom(deadlineMs, options.signal)
+    }
+    return new Promise((resolve, reject) => {
+      const owner = new SingleOwner(this, options.signal, resolve, reject)
+      const unit = this.#encode(owner, job, options.sequence, deadlineMs)
+      if (options.signal === undefined) return
+      if (options.signal.aborted) return this.#giveUp(unit, 'aborted')
+      owner.onAbort(() => this.#giveUp(unit, 'aborted'))
+    })
+  }
+
+  /** Many jobs, taken from the iterable only as fast as there is room. Resolves when each has its answer; rejects only if the iterable does. */
+  async sendAll(
+    jobs: Iterable<JobInput | NumberedJob> | AsyncIterable<JobInput | NumberedJob>,
+    options: BatchOptions = {},
+  ): Promise<BatchResult> {
+    const owner = new BatchOwner(options)
+    const abort = (): void => this.#giveUpAll(owner, 'aborted')
+    options.signal?.addEventListener('abort', abort)
+    try {
+      for await (const item of jobs) {
+        if (options.signal?.aborted === true) break
+        const numbered = 'job' in item ? (item as NumberedJob) : { job: item as JobInput, sequence: undefined }
+        try {
+          // The time of a job begins when there is room for it: the iterable is as long as it likes.
+          if (this.#full) await this.#whenRoom(Infinity, options.signal)
+          this.#encode(owner, numbered.job, numbered.sequence, this.#deadline(options))
+        } catch (error) {
+          owner.rejected(this.#asUsherError(error, numbered.sequence))
+        }
+      }
+    } finally {
+      owner.close()
+      await owner.done.finally(() => options.signal?.removeEventListener('abort', abort))
+    }
+    return owner.done
+  }
+
+  /** A run of jobs that is encoded already: the way for load generators. */
+  async sendEncoded(jobs: EncodedJobs, options: BatchOptions = {}): Promise<BatchResult> {
+    if (this.#full) await this.#whenRoom(this.#deadline(options), options.signal)
+    this.#open()
+    this.#checkSequences(jobs.first, jobs.count)
+    const owner = new BatchOwner(options)
+    owner.expect(jobs.count)
+    owner.close()
+    const unit = new Unit(owner, jobs.first, jobs.count, jobs.bytes, this.#deadline(options))
+    this.#hold(unit)
+    const abort = (): void => this.#giveUpAll(owner, 'aborted')
+    if (options.signal?.aborted === true) abort()
+    options.signal?.addEventListener('abort', abort)
+    return owner.done.finally(() => options.signal?.removeEventListener('abort', abort))
+  }
+
+  /** Resolves when there is room for another job; for callers of send() that don't wait for its answers. */
+  async whenRoom(options: SendOptions = {}): Promise<void> {
+    if (this.#full) await this.#whenRoom(this.#deadline(options), options.signal)
+  }
+
+  /** Sends what lingers, and resolves when nothing is held any more: each job has had its answer or its time. */
+  async drain(): Promise<void> {
+    if (this.#outbox.heldJobs === 0) return
+    this.#draining++
+    this.#flush()
+    await new Promise<void>((resolve) => this.#empty.push(resolve))
+    this.#draining--
+  }
+
+  /** Takes no more jobs, waits for the answers of those it has, says GOODBYE. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      await this.drain()
+      const connection = this.#connection
+      if (connection !== undefined && !this.#closed) {
+        connection.goodbye()
+        const gone = once(this, 'disconnected')
+        await Promise.race([gone, sleep(goodbyeMs, undefined, { signal: this.#ending.signal }).catch(() => undefined)])
+      }
+      this.destroy()
+    })()
+    return this.#closing
+  }
+
+  /** At once: what was sent and not answered rejects with `in_doubt`, the rest with `closed`. */
+  destroy(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#closing ??= Promise.resolve()
+    this.#ending.abort()
+    clearTimeout(this.#linger)
+    clearTimeout(this.#pause)
+    clearImmediate(this.#immediate)
+    this.#connection?.destroy(new UsherError('closed', 'the client was closed'))
+    for (const unit of this.#outbox.units()) this.#giveUp(unit, 'closed')
+    clearTimeout(this.#sweep)
+    this.#wake()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  // Jobs in.
+
+  get #full(): boolean {
+    const { heldJobs, heldBytes } = this.#outbox
+    return this.#closing === undefined && (heldJobs >= this.#settings.heldJobsMax || heldBytes >= this.#settings.heldBytesMax)
+  }
+
+  #open(): void {
+    if (this.#closing !== undefined) throw new UsherError('closed', 'the client was closed')
+  }
+
+  #deadline(options: SendOptions): number {
+    return performance.now() + (options.timeoutMs ?? this.#settings.timeoutMs)
+  }
+
+  #checkSequences(first: number, count: number): void {
+    if (!Number.isSafeInteger(first) || first < 0 || !Number.isSafeInteger(first + count) || count < 1) {
+      throw new UsherError('usage', `sequences are integers from 0 to 2^53, not ${first}`)
+    }
+    if (this.#outbox.holds(first, count)) throw new UsherError('usage', `job ${this.idOf(first)} is being sent already`, { details: { id: this.idOf(first) } })
+  }
+
+  #encode(owner: SingleOwner | BatchOwner, input: JobInput, given: number | undefined, deadlineMs: number): Unit {
+    this.#open()
+    const sequence = given ?? this.#sequence
+    if (sequence === undefined) throw new UsherError('usage', 'a producer with a name gives each job its sequence, or sets firstSequence')
+    const { job, problem } = parseJobSpec(input)
+    if (problem !== undefined) {
+      const place = problem.detail === undefined ? problem.field : `${problem.field} ${problem.detail}`
+      const details = { field: problem.field, ...(problem.detail === undefined ? {} : { detail: problem.detail }) }
+      throw new UsherError(problem.code, place === '' ? problem.message : `${place}: ${problem.message}`, { details })
+    }
+    this.#checkSequences(sequence, 1)
+    if (given === undefined) this.#sequence = sequence + 1
+    if (this.#slab.length > 0 && this.#slab.length > this.#slab.capacity - 4096) this.#slab = new ByteWriter(slabBytes)
+    const start = this.#slab.length
+    encodeJob(this.#slab, sequence, job)
+    const unit = new Unit(owner, sequence, 1, this.#slab.view(start), deadlineMs)
+    owner.expect(1)
+    this.#hold(unit)
+    return unit
+  }
+
+  #hold(unit: Unit): void {
+    this.#outbox.add(unit)
+    if (unit.deadlineMs < this.#sweepAtMs) this.#armSweep(unit.deadlineMs)
+    const { batchBytes, batchJobs, lingerMs } = this.#settings
+    if (this.#outbox.queuedBytes >= batchBytes || this.#outbox.queuedJobs >= batchJobs || this.#draining > 0) return this.#flush()
+    if (this.#linger !== undefined || this.#immediate !== undefined) return
+    const lingered = (): void => {
+      this.#linger = undefined
+      this.#immediate = undefined
+      this.#due = true
+      this.#flush()
+    }
+    if (lingerMs === 0) this.#immediate = setImmediate(lingered)
+    else this.#linger = setTimeout(lingered, lingerMs)
+  }
+
+  async #whenRoom(deadlineMs: number, signal: AbortSignal | undefined): Promise<void> {
+    while (this.#full) {
+      if (signal?.aborted === true) throw new UsherError('aborted', 'given up while waiting for room; the job was not sent')
+      const leftMs = deadlineMs - performance.now()
+      if (leftMs <= 0) throw new UsherError('timed_out', 'no room in time; the job was not sent', { cause: this.#lastError })
+      await new Promise<void>((resolve) => {
+        const woken = (): void => {
+          clearTimeout(timer)
+          signal?.removeEventListener('abort', woken)
+          resolve()
+        }
+        const timer = leftMs === Infinity ? undefined : setTimeout(woken, Math.min(leftMs, timerMostMs))
+        signal?.addEventListener('abort', woken)
+        this.#room.push(woken)
+      })
+    }
+    this.#open()
+  }
+
+  // Frames out.
+
+  #flush(): void {
+    const connection = this.#connection
+    if (connection === undefined || connection.leaving || this.#pause !== undefined) return
+    const { batchBytes, batchJobs } = this.#settings
+    const { frameBytesMax, frameJobsMax } = connection.welcome
+    for (;;) {
+      const all = this.#due || this.#draining > 0
+      if (!all && this.#outbox.queuedBytes < batchBytes && this.#outbox.queuedJobs < batchJobs) break
+      const jobsMax = Math.min(frameJobsMax, 0xffff)
+      const frame = this.#outbox.takeFrame({ batchBytes, batchJobs, frameBytesMax, frameJobsMax: jobsMax, credit: connection.credit })
+      if (frame === undefined) break
+      this.#stats.sentJobs += frame.readUInt16LE(10)
+      this.#stats.sentBytes += frame.length
+      connection.sendJobs(frame)
+    }
+    if (this.#outbox.queuedJobs === 0) this.#due = false
+    this.#settled()
+  }
+
+  #tooLarge(unit: Unit, frameBytesMax: number): void {
+    const id = this.idOf(unit.first)
+    const bytes = unit.bytes.length
+    const message = `job ${id} has ${bytes} bytes; a frame to this host takes ${frameBytesMax}`
+    this.#stats.refusedJobs++
+    this.#outbox.fail(unit, unit.first, new UsherError('job_too_large', message, { details: { id, bytes, bytesMax: frameBytesMax } }))
+  }
+
+  // Answers in.
+
+  #onRefused(connection: Connection, jobs: readonly RefusedJob[]): void {
+    for (const job of jobs) {
+      const sequence = Number(job.sequence)
+      const unit = this.#outbox.flyingWith(sequence)
+      if (unit === undefined) continue
+      const code = codeOfWire(job.code)
+      const error = this.#refusal(connection, sequence, job)
+      if (this.#settings.retry && error.retryable) {
+        this.#stats.retriedJobs++
+        if (code === 'draining' || code === 'retired') connection.leaving = true
+        this.#outbox.delay(unit, sequence, error)
+      } else {
+        this.#attempt = 0
+        this.#stats.refusedJobs++
+        this.#outbox.fail(unit, sequence, unit.doubt && error.retryable ? this.#inDoubt(sequence, 'refused', error) : error)
+      }
+    }
+    this.#pauseDelayed(connection)
+    this.#settled()
+    this.#leaveWhenAnswered(connection)
+  }
+
+  #refusal(connection: Connection, sequence: number, job: RefusedJob): UsherError {
+    const code = codeOfWire(job.code) ?? 'job_malformed'
+    const field = fieldNameOfTag(job.field)
+    const id = this.idOf(sequence)
+    const place = [field, job.detail].filter((part) => part !== '').join(' ')
+    const unknown = codeOfWire(job.code) === undefined ? ` (code ${job.code})` : ''
+    return new UsherError(code, `job ${id} was refused: ${place === '' ? '' : `${place}: `}${codes[code].summary}${unknown}`, {
+      details: { id, field, detail: job.detail, host: connection.welcome.host, wire: job.code },
+    })
+  }
+
+  /** Refusals that pass with time hold back everything: whatever made a store refuse one job makes it refuse the next. */
+  #pauseDelayed(connection: Connection): void {
+    if (this.#pause !== undefined || this.#outbox.delayedUnits === 0) return
+    const { backoffBaseMs, backoffMostMs, random } = this.#settings
+    const waitMs = connection.leaving ? 0 : fullJitterMs(this.#refusals++, backoffBaseMs, backoffMostMs, random)
+    this.#pause = setTimeout(() => {
+      this.#pause = undefined
+      this.#outbox.resume()
+      this.#due = true
+      this.#flush()
+    }, waitMs)
+  }
+
+  #onAck(connection: Connection, first: number, jobs: number): void {
+    const accepted = this.#outbox.acknowledge(first, jobs)
+    this.#stats.acceptedJobs += accepted
+    this.#attempt = 0
+    this.#refusals = 0
+    this.#settled()
+    this.#leaveWhenAnswered(connection)
+  }
+
+  #settled(): void {
+    if (this.#room.length > 0 && !this.#full) this.#wake()
+    if (this.#outbox.heldJobs === 0) for (const resolve of this.#empty.splice(0)) resolve()
+  }
+
+  #wake(): void {
+    for (const woken of this.#room.splice(0)) woken()
+  }
+
+  // Time.
+
+  #armSweep(atMs: number): void {
+    clearTimeout(this.#sweep)
+    this.#sweepAtMs = atMs
+    this.#sweep = setTimeout(() => this.#sweepNow(), Math.min(timerMostMs, Math.max(0, Math.ceil(atMs - performance.now()))))
+  }
+
+  #sweepNow(): void {
+    const now = performance.now()
+    let next = Infinity
+    for (const unit of this.#outbox.units()) {
+      if (unit.deadlineMs <= now) this.#giveUp(unit, 'timed_out')
+      else next = Math.min(next, unit.deadlineMs)
+    }
+    this.#sweepAtMs = Infinity
+    if (next < Infinity) this.#armSweep(Math.max(next, now + sweepMs))
+  }
+
+  #giveUpAll(owner: BatchOwner, why: 'aborted'): void {
+    for (const unit of this.#outbox.units()) if (unit.owner === owner) this.#giveUp(unit, why)
+  }
+
+  /** Says of each job of the unit what is known when its time is over. */
+  #giveUp(unit: Unit, why: 'timed_out' | 'aborted' | 'closed'): void {
+    const sent = unit.doubt || unit.state === 'flying'
+    for (const sequence of [...unit.unanswered()]) {
+      if (unit.state === 'settled') break
+      const id = this.idOf(sequence)
+      const details = { id, reason: why }
+      const error = sent
+        ? this.#inDoubt(sequence, why, unit.refusal ?? this.#lastError)
+        : (why === 'timed_out' && unit.refusal) || new UsherError(why, `job ${id}: ${codes[why].summary}; it was not sent`, { details, cause: this.#lastError })
+      if (sent) this.#stats.inDoubtJobs++
+      this.#outbox.fail(unit, sequence, error)
+    }
+    this.#settled()
+  }
+
+  #inDoubt(sequence: number, reason: string, cause: UsherError | undefined): UsherError {
+    const id = this.idOf(sequence)
+    return new UsherError('in_doubt', `job ${id} was sent and not answered (${reason}): it may or may not have been accepted`, {
+      details: { id, reason },
+      cause,
+    })
+  }
+
+  #asUsherError(error: unknown, sequence: number | undefined): UsherError {
+    const usher = error instanceof UsherError ? error : new UsherError('internal', messageOf(error), { cause: error })
+    if (sequence === undefined) return usher
+    return new UsherError(usher.code, usher.message, { details: { id: this.idOf(sequence), ...usher.details }, cause: usher.cause })
+  }
+
+  // Connections: one at a time, over all addresses.
+
+  async #dial(): Promise<void> {
+    const { connectTimeoutMs, silenceMs, backoffBaseMs, backoffMostMs, random } = this.#settings
+    const settings = { producer: this.producer, name: this.#name, connectTimeoutMs, silenceMs, crc32c: this.#options.crc32c }
+    const { signal } = this.#ending
+    while (!this.#closed) {
+      if (this.#attempt > 0) {
+        const waitMs = fullJitterMs(this.#attempt - 1, backoffBaseMs, backoffMostMs, random)
+        await sleep(waitMs, undefined, { signal }).catch(() => undefined)
+      }
+      this.#attempt++
+      for (const address of this.#candidates()) {
+        if (this.#closed) return
+        try {
+          this.#adopt(await Connection.open(address, settings, signal))
+          return
+        } catch (error) {
+          const failure = this.#asUsherError(error, undefined)
+          if (this.#closed) return
+          this.#lastError = failure
+          this.emit('unreachable', { address: formatAddress(address), error: failure })
+        }
+      }
+    }
+  }
+
+  #candidates(): Address[] {
+    const seen = new Map<string, Address>()
+    for (const address of [...this.#named, ...shuffled(this.#addresses, this.#settings.random)]) {
+      const text = formatAddress(address)
+      if (!seen.has(text)) seen.set(text, address)
+    }
+    const last = this.#left === undefined ? undefined : seen.get(this.#left)
+    if (last !== undefined) {
+      seen.delete(this.#left!)
+      seen.set(this.#left!, last)
+    }
+    this.#named = []
+    this.#left = undefined
+    return [...seen.values()]
+  }
+
+  #adopt(connection: Connection): void {
+    this.#connection = connection
+    this.#stats.connections++
+    connection.attach(
+      {
+        onAck: (first, jobs) => this.#onAck(connection, first, jobs),
+        onRefused: (jobs) => this.#onRefused(connection, jobs),
+        onCredit: () => this.#flush(),
+        onGoodbye: (goodbye) => this.#onGoodbye(connection, goodbye),
+        onEnd: (error) => this.#onEnd(connection, error),
+      },
+      () => this.#outbox.flyingUnits > 0,
+    )
+    if (this.#connection !== connection) return
+    this.emit('connected', this.connectedTo!)
+    this.#due = true
+    this.#flush()
+  }
+
+  #onGoodbye(connection: Connection, goodbye: Goodbye): void {
+    if (this.#closing === undefined || this.#outbox.heldJobs > 0) {
+      this.#left = formatAddress(connection.address)
+      this.#named = goodbye.addresses.flatMap((text) => {
+        try {
+          return [parseAddress(text)]
+        } catch {
+          // An address that can't be read is of no use; the configured ones remain.
+          return []
+        }
+      })
+    }
+    this.emit('goodbye', { ...goodbye, address: formatAddress(connection.address) })
+    this.#leaveWhenAnswered(connection)
+  }
+
+  /** A host that takes no more jobs is left as soon as it has answered those it has. */
+  #leaveWhenAnswered(connection: Connection): void {
+    if (!connection.leaving || this.#connection !== connection || this.#outbox.flyingUnits > 0) return
+    if (this.#closing !== undefined && this.#outbox.heldJobs === 0) return
+    this.#left ??= formatAddress(connection.address)
+    connection.destroy(new UsherError('draining', `${formatAddress(connection.address)} takes no more jobs`))
+  }
+
+  #onEnd(connection: Connection, error: UsherError): void {
+    if (this.#connection !== connection) return
+    this.#connection = undefined
+    this.#lastError = error
+    this.#stats.resentJobs += this.#outbox.ground()
+    this.#due = true
+    this.emit('disconnected', { address: formatAddress(connection.address), error })
+    // The only host there is needs a moment when it drains; others are tried at once.
+    if (this.#left !== undefined && this.#named.length === 0 && this.#addresses.length === 1) this.#attempt = Math.max(1, this.#attempt)
+    if (!this.#closed) void this.#dial()
+  }
+}
+
+export interface ConnectOptions extends ClientOptions {
+  /** For the first connection; afterwards the client connects again by itself for as long as it lives. */
+  readonly connectWithinMs?: number
+  readonly signal?: AbortSignal
+}
+
+/**
+ * A client that is connected. Rejects when no host could be reached in time, or at once when every host
+ * refuses for good (another protocol, no common version).
+ */
+export const connect = async (options: ConnectOptions): Promise<Client> => {
+  const client = new Client(options)
+  const hopeless = new Set<string>()
+  const addresses = parseAddresses(options.addresses)
+  const withinMs = options.connectWithinMs ?? 10_000
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const fail = (error: UsherError): void => {
+        clearTimeout(timer)
+        reject(error)
+      }
+      const abort = (): void => fail(new UsherError('aborted', 'given up while connecting'))
+      const timer = setTimeout(() => {
+        const last = client.lastError
+        fail(new UsherError('disconnected', `no host could be reached within ${withinMs} ms${last === undefined ? '' : `: ${last.message}`}`, { cause: last }))
+      }, withinMs)
+      client.once('connected', () => {
+        clearTimeout(timer)
+        resolve()
+      })
+      client.on('unreachable', ({ address, error }) => {
+        if (error.retryable) hopeless.delete(address)
+        else hopeless.add(address)
+        if (hopeless.size >= addresses.length) fail(error)
+      })
+      if (options.signal?.aborted === true) abort()
+      options.signal?.addEventListener('abort', abort, { once: true })
+    })
+  } catch (error) {
+    client.destroy()
+    throw error
+  }
+  return client
+}
+

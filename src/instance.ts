@@ -1,0 +1,330 @@
+// One life of an instance: from its first presence to its last. Builds the stages in the order a job passes
+// them and stops them in reverse:
+//
+//   listener → addon (decode, XML, commit) → transform → published → submitter process
+//
+// An instance whose accept lease ran out retires: it never acknowledges anything again, and the app starts another.
+
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { systemClock } from './base/clock.ts'
+import { messageOf, UsherError } from './base/errors.ts'
+import type { Code } from './base/errors.ts'
+import { native } from './base/native.ts'
+import type { Ingest, IngestEvents } from './base/native.ts'
+import type { Config } from './config/table.ts'
+import { version } from './config/version.ts'
+import { PresenceKeeper } from './ingest/presence-keeper.ts'
+import { IngestServer } from './ingest/server.ts'
+import { Journal } from './observe/journal.ts'
+import { ownProcess, ownUser } from './observe/instance.ts'
+import type { Logger } from './observe/log.ts'
+import type { Identity } from './store/identity.ts'
+import { formatSegment, journalName, mintInstance, presenceName, segmentName, segmentsDirectory } from './store/layout.ts'
+import type { Store } from './store/store.ts'
+import { SubmitterProcess } from './submit/submitter-process.ts'
+import { Adopter } from './transform/adopter.ts'
+import { Transformer } from './transform/transformer.ts'
+
+export interface InstanceOptions {
+  readonly config: Config
+  readonly store: Store
+  readonly identity: Identity
+  readonly log: Logger
+  /** The instance must end; the reason is in words. `retired` may go on as a new instance. */
+  readonly onEnd: (why: 'retired' | 'wrongStore', reason: string) => void
+}
+
+const drainProducersMs = 3000
+const resignMs = 15_000
+const presenceEveryMsMax = 500
+
+export const mintInstanceName = (host: string): string => mintInstance(host, new Date(), randomBytes(3).toString('hex'))
+
+export class Instance {
+  readonly name: string
+  readonly #options: InstanceOptions
+  readonly #published = new PublishedNumber()
+  readonly #transforming = new Set<Promise<void>>()
+  #ingest!: Ingest
+  #server!: IngestServer
+  #presence!: PresenceKeeper
+  #journal!: Journal
+  #transformer!: Transformer
+  #adopter!: Adopter
+  #submitter: SubmitterProcess | null = null
+  #ended = false
+  #stopping = false
+  #accepted = 0
+
+  constructor(name: string, options: InstanceOptions) {
+    this.name = name
+    this.#options = options
+  }
+
+  get accepted(): number {
+    return this.#accepted
+  }
+
+  /** Resolves with the address on which it accepts jobs. */
+  async start(): Promise<string> {
+    const { config, store, identity, log } = this.#options
+    await store.makeDirectory(segmentsDirectory(this.name))
+    const by = { host: config.host, instance: this.name, pid: process.pid, version, config: config.digest }
+    const journal = await store.createAppender(journalName(this.name))
+    this.#journal = new Journal(journal, by, (error) => log.warn(`the journal can't be written: ${messageOf(error)}`))
+    this.#journal.add({ step: 'started' })
+    this.#transformer = new Transformer({
+      store,
+      directory: config.store,
+      threads: config.transform.threads,
+      clock: systemClock,
+      by,
+      log: (level, message, details) => log[level](details ?? {}, message),
+    })
+    this.#adopter = new Adopter({
+      store,
+      instance: this.name,
+      transformer: this.#transformer,
+      onTransformed: (segment, result) => this.#journal.add({ step: result.kind === 'done' ? 'transformed' : 'aside', segment, jobs: result.jobs, detail: 'adopted' }),
+    })
+    this.#ingest = this.#createIngest()
+    this.#server = this.#createServer()
+    this.#presence = new PresenceKeeper({
+      store,
+      uuid: identity.uuid,
+      presence: await store.openPresence(presenceName(this.name)),
+      clock: systemClock,
+      everyMs: Math.min(presenceEveryMsMax, config.acceptLeaseMs / 4),
+      initial: {
+        instance: this.name,
+        host: config.host,
+        user: ownUser(),
+        ...ownProcess(),
+        version,
+        config: config.digest,
+        role: 'starting',
+        term: null,
+        eligible: false,
+        reason: 'starting',
+        accepting: false,
+        listen: '',
+        started: new Date().toISOString(),
+        published: 0,
+      },
+      onWritten: (beganMs) => this.#ingest.presenceWritten(beganMs),
+      onWrongStore: (error) => this.#end('wrongStore', error.message),
+      log: (level, message) => log[level](message),
+    })
+    await this.#presence.start()
+    const address = await this.#server.listen()
+    this.#presence.update({ listen: address, accepting: true })
+    this.#submitter = this.#createSubmitter(address)
+    this.#submitter.start()
+    return address
+  }
+
+  /** Stops accepting, makes everything it accepted ready for submission, resigns, and says that it ended. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    this.#presence.update({ role: 'draining', accepting: false, reason: 'shutting down' })
+    await this.#server.goodbye('draining', 'this host is shutting down', [], drainProducersMs)
+    await new Promise<void>((resolve) => this.#ingest.stop(resolve))
+    await this.#settled()
+    await this.#submitter?.resign(resignMs)
+    await this.#transformer.close()
+    this.#journal.add({ step: 'ended' })
+    await this.#journal.close()
+    await this.#presence.stop({ role: 'ended', accepting: false, eligible: false, reason: 'ended', term: null, published: this.#published.value })
+  }
+
+  /** After retirement: nothing of it may be trusted to reach the store, so nothing is waited for. */
+  async abandon(code: Code, reason: string): Promise<void> {
+    this.#stopping = true
+    this.#submitter?.kill()
+    await this.#server.goodbye(code, reason, [], 500)
+    await new Promise<void>((resolve) => this.#ingest.stop(resolve))
+    await this.#transformer.close()
+    this.#journal.add({ step: 'retired', detail: reason })
+  }
+
+  async #settled(): Promise<void> {
+    while (this.#transforming.size > 0) await Promise.all(this.#transforming)
+  }
+
+  #end(why: 'retired' | 'wrongStore', reason: string): void {
+    if (this.#ended || this.#stopping) return
+    this.#ended = true
+    this.#options.onEnd(why, reason)
+  }
+
+  #createIngest(): Ingest {
+    const { config, identity } = this.#options
+    const { limits, segments } = config
+    return new native.Ingest(
+      {
+        directory: join(config.store, segmentsDirectory(this.name)),
+        store: identity.uuid,
+        host: config.host,
+        instance: this.name,
+        pid: process.pid,
+        version,
+        config: config.digest,
+        clusters: Object.keys(config.clusters),
+        defaultCluster: config.defaultCluster,
+        frameBytesMax: limits.frameBytesMax,
+        frameJobsMax: limits.frameJobsMax,
+        jobBytesMax: limits.jobBytesMax,
+        creditBytes: limits.creditBytes,
+        idleMs: limits.idleTimeoutMs,
+        uncommittedBytesMax: limits.uncommittedBytesMax,
+        partialBytesMax: limits.partialBytesMax,
+        segmentBytesMax: segments.bytesMax,
+        segmentAgeMs: segments.ageMs,
+        sealIntervalMs: segments.sealIntervalMs,
+        reserveBytes: segments.reserveBytes,
+        acceptLeaseMs: config.acceptLeaseMs,
+        retryMs: 500,
+        faults: faultsFromEnvironment(),
+      },
+      (events) => this.#hear(events),
+    )
+  }
+
+  #createServer(): IngestServer {
+    const { config, log } = this.#options
+    const { limits } = config
+    return new IngestServer(this.#ingest, {
+      listen: config.listen,
+      connectionsMax: limits.connectionsMax,
+      helloTimeoutMs: limits.helloTimeoutMs,
+      frameTimeoutMs: limits.frameTimeoutMs,
+      idleTimeoutMs: limits.idleTimeoutMs,
+      outputBytesMax: limits.outputBytesMax,
+      log: (level, message, details) => log[level](details ?? {}, message),
+    })
+  }
+
+  #createSubmitter(address: string): SubmitterProcess {
+    const { config, identity, log } = this.#options
+    return new SubmitterProcess({
+      start: () => ({
+        type: 'start',
+        directory: config.store,
+        storeUuid: identity.uuid,
+        by: { host: config.host, instance: this.name, version, config: config.digest },
+        address,
+        leaseMs: config.leaseMs,
+        acceptLeaseMs: config.acceptLeaseMs,
+        clusters: config.clusters,
+        windowBytesMax: config.submit.windowBytesMax,
+        retryMinMs: config.submit.retryMinMs,
+        retryMaxMs: config.submit.retryMaxMs,
+        published: this.#published.value,
+      }),
+      onRole: ({ role, term, eligible, reason }) => {
+        if (this.#stopping) return
+        const { value } = this.#presence
+        if (value.role === role && value.term === term && value.eligible === eligible && value.reason === reason) return
+        this.#presence.update({ role, term, eligible, reason })
+      },
+      onAdopt: (instance, why) => void this.#adopt(instance, why),
+      onDeath: () => {
+        if (!this.#stopping) this.#presence.update({ role: 'starting', term: null, eligible: false, reason: 'the submitter is being started again' })
+      },
+      log: (level, message, details) => log[level](details ?? {}, message),
+    })
+  }
+
+  async #adopt(instance: string, why: string): Promise<void> {
+    const { log } = this.#options
+    log.info(`adopting the segments of ${instance}: ${why}`)
+    for (let attempt = 0; !this.#stopping; attempt += 1) {
+      try {
+        const last = await this.#adopter.adopt(instance)
+        if (last === null) return
+        this.#journal.add({ step: 'adopted', detail: `${instance} up to segment ${last}: ${why}` })
+        this.#submitter?.adopted(instance, last)
+        return
+      } catch (error) {
+        if (attempt === 0) log.warn(`${instance} can't be adopted now: ${messageOf(error)}`)
+        await new Promise((resolve) => setTimeout(resolve, 1000))
+      }
+    }
+  }
+
+  #hear(events: IngestEvents): void {
+    const { log } = this.#options
+    this.#accepted += events.accepted
+    this.#server.deliver(events)
+    for (const { segment, jobs } of events.published) {
+      this.#journal.add({ step: 'published', segment: formatSegment(this.name, segment), jobs })
+      this.#transform(segment, false)
+    }
+    // What was acknowledged before the failure is in the whole commits of the unfinished file.
+    for (const segment of events.abandoned) this.#transform(segment, true)
+    if (events.failure !== null) {
+      const { code, operation, errno } = events.failure
+      log.error({ operation, errno }, `jobs are refused (${code}): ${operation} failed with ${errno}`)
+      this.#presence.update({ accepting: false, reason: `${code}: ${operation} failed with ${errno}` })
+    }
+    if (events.recovered) {
+      log.info('the store works again: jobs are accepted')
+      this.#presence.update({ accepting: true, reason: '' })
+    }
+    if (events.retired) this.#end('retired', `presence could not be written for ${this.#options.config.acceptLeaseMs} ms`)
+  }
+
+  #transform(number: number, torn: boolean): void {
+    const work = this.#transformOne(number, torn)
+      .catch((error: unknown) => this.#options.log.error(`segment ${number} can't be transformed: ${messageOf(error)}`))
+      .finally(() => this.#transforming.delete(work))
+    this.#transforming.add(work)
+  }
+
+  async #transformOne(number: number, torn: boolean): Promise<void> {
+    const result = await this.#transformer.run({
+      xml: segmentName(this.name, number, torn ? 'part' : 'xml'),
+      jsonl: segmentName(this.name, number, 'jsonl'),
+      aside: segmentName(this.name, number, 'aside'),
+      torn,
+    })
+    if (result === null) return
+    const segment = formatSegment(this.name, number)
+    if (result.kind === 'done') this.#journal.add({ step: 'transformed', segment, jobs: result.jobs, ms: Math.round(result.ms * 100) / 100 })
+    else this.#journal.add({ step: 'aside', segment, jobs: result.jobs, detail: result.reason })
+    if (this.#published.done(number)) {
+      this.#submitter?.published(this.#published.value)
+      this.#presence.update({ published: this.#published.value })
+    }
+  }
+}
+
+/** The newest number up to which every segment is done; they may be done out of order. */
+export class PublishedNumber {
+  #value = 0
+  readonly #ahead = new Set<number>()
+
+  get value(): number {
+    return this.#value
+  }
+
+  /** Returns whether the value has gone up. */
+  done(number: number): boolean {
+    this.#ahead.add(number)
+    const before = this.#value
+    while (this.#ahead.delete(this.#value + 1)) this.#value += 1
+    return this.#value > before
+  }
+}
+
+/** For tests alone: USHER_TEST_FAULTS='[{"operation":"fdatasync","nth":3,"times":2,"errno":5}]'. */
+const faultsFromEnvironment = (): [] => {
+  const text = process.env['USHER_TEST_FAULTS']
+  if (text === undefined) return []
+  try {
+    return JSON.parse(text) as []
+  } catch (error) {
+    throw new UsherError('config_invalid', `USHER_TEST_FAULTS isn't JSON: ${messageOf(error)}`)
+  }
+}

@@ -1,0 +1,132 @@
+// What must be true of the shared directory before an instance accepts jobs: found out by doing it.
+// Used by `usher serve` at its start and by `usher doctor`. Leaves nothing behind; never throws.
+import { randomBytes } from 'node:crypto'
+import { readFile, realpath } from 'node:fs/promises'
+import { messageOf } from '../base/errors.ts'
+import type { FileOperations } from './file-operations.ts'
+import { realFiles } from './file-operations.ts'
+import { DirectoryStore } from './directory-store.ts'
+import { readIdentity } from './identity.ts'
+import { findMount, judgeMount } from './mounts.ts'
+
+export interface CheckResult {
+  readonly name: string
+  readonly ok: boolean
+  readonly detail: string
+  /** What to do about it; with `ok` a piece of advice. */
+  readonly remedy?: string
+}
+
+export interface CheckOptions {
+  /** Free bytes below which jobs are refused. */
+  readonly reserveBytes: number
+  /** The identity the instance was started with; left out: any. */
+  readonly uuid?: string
+  readonly files?: FileOperations
+  /** The text of /proc/self/mountinfo, for tests. */
+  readonly mountinfo?: string
+}
+
+type Finding = Omit<CheckResult, 'name'>
+
+const fine = (detail: string): Finding => ({ ok: true, detail })
+const bad = (detail: string, remedy: string): Finding => ({ ok: false, detail, remedy })
+
+const mebibytes = (bytes: number): string => `${Math.floor(bytes / 1048576)} MiB`
+
+const checkMount = async (directory: string, mountinfo: string | undefined): Promise<Finding> => {
+  const path = await realpath(directory)
+  const mount = findMount(mountinfo ?? (await readFile('/proc/self/mountinfo', 'utf8')), path)
+  if (mount === null) return bad(`no mount of ${path} in /proc/self/mountinfo`, 'check that the directory is mounted in this namespace')
+  return judgeMount(mount)
+}
+
+const checkOwner = async (directory: string, files: FileOperations): Promise<Finding> => {
+  const { owner, mode, directory: isDirectory } = await files.stat(directory)
+  const text = `owner ${owner}, mode ${mode.toString(8).padStart(4, '0')}`
+  if (!isDirectory) return bad('not a directory', 'name a directory')
+  // Whoever can write here can have jobs run in usher's name.
+  if ((mode & 0o002) !== 0) return bad(`${text}: everybody may write`, `chmod o-w ${directory}`)
+  const user = process.geteuid?.()
+  if (user !== undefined && user !== owner && user !== 0) return { ok: true, detail: `${text}; this is user ${user}`, remedy: 'one user for usher on all hosts' }
+  return fine(text)
+}
+
+const checkIdentity = async (store: DirectoryStore, uuid: string | undefined): Promise<Finding> => {
+  const identity = await readIdentity(store)
+  if (identity === null) return bad('no store.json', "check that the share is mounted; 'usher serve' makes a new store")
+  if (uuid !== undefined && identity.uuid !== uuid) return bad(`the store is ${identity.uuid}, not ${uuid}`, 'mount the right share and start again')
+  return fine(`${identity.uuid}, format ${identity.format}`)
+}
+
+const checkLink = async (store: DirectoryStore, scratch: string): Promise<Finding> => {
+  const remedy = 'use a file system with hard links, such as NFS or a local one'
+  for (const file of ['one', 'two']) await store.publish(`${scratch}/${file}`, randomBytes(32))
+  const results = [
+    await store.claim(`${scratch}/claim`, `${scratch}/one`),
+    await store.claim(`${scratch}/claim`, `${scratch}/two`),
+    await store.claim(`${scratch}/claim`, `${scratch}/one`),
+  ].join(' ')
+  return results === 'won lost won' ? fine('one of two wins') : bad(`two claims of one name came out as ${results}`, remedy)
+}
+
+const checkSync = async (store: DirectoryStore, scratch: string, files: FileOperations): Promise<Finding> => {
+  const content = randomBytes(4096)
+  await store.publish(`${scratch}/whole`, content)
+  await files.rename(store.path(`${scratch}/whole`), store.path(`${scratch}/renamed`))
+  const appender = await store.createAppender(`${scratch}/log`)
+  await appender.append(content)
+  await appender.close()
+  const same = (await store.read(`${scratch}/renamed`)).equals(content) && (await store.read(`${scratch}/log`)).equals(content)
+  return same ? fine('written, synced, renamed and read back') : bad('what was read is not what was written', 'replace this file system')
+}
+
+const checkListing = async (store: DirectoryStore, scratch: string): Promise<Finding> => {
+  const before = await store.list(scratch)
+  await store.publish(`${scratch}/fresh`, randomBytes(8))
+  const after = await store.list(scratch)
+  if (!before.includes('fresh') && after.includes('fresh')) return fine('shows a name as soon as it is there')
+  return bad("a listing didn't show a file that had just been made", 'mount the share without caches of directories')
+}
+
+const checkSpace = async (store: DirectoryStore, reserveBytes: number): Promise<Finding> => {
+  const free = await store.freeBytes()
+  const text = `${mebibytes(free)} free, ${mebibytes(reserveBytes)} kept in reserve`
+  return free > reserveBytes ? fine(text) : bad(text, 'make room on the share, or keep less in reserve')
+}
+
+/** All checks, in an order in which the first failure explains the later ones. */
+export const checkStore = async (directory: string, options: CheckOptions): Promise<CheckResult[]> => {
+  const files = options.files ?? realFiles
+  const store = new DirectoryStore(directory, files)
+  const results: CheckResult[] = []
+  const check = async (name: string, work: () => Promise<Finding>, remedy: string): Promise<boolean> => {
+    try {
+      results.push({ name, ...(await work()) })
+    } catch (error) {
+      results.push({ name, ...bad(messageOf(error), remedy) })
+    }
+    return results.at(-1)!.ok
+  }
+  await check('mount', () => checkMount(directory, options.mountinfo), 'check that the share is mounted')
+  await check('owner', () => checkOwner(directory, files), 'check that the directory is there')
+  await check('identity', () => checkIdentity(store, options.uuid), 'check that the share is mounted and readable')
+  await check('space', () => checkSpace(store, options.reserveBytes), 'check that the share is mounted')
+  // A private name, which no listing shows: other instances don't notice.
+  const scratch = `.check-${randomBytes(6).toString('hex')}`
+  const remedy = 'see the error: usher needs to read, write, link and sync here'
+  const writable = await check('writable', async () => fine(await store.makeDirectory(scratch).then(() => 'directories can be made')), remedy)
+  if (writable) {
+    await check('link', () => checkLink(store, scratch), remedy)
+    await check('sync', () => checkSync(store, scratch, files), remedy)
+    await check('listing', () => checkListing(store, scratch), remedy)
+    await check('removing', () => removeScratch(store, scratch), `remove ${scratch} by hand`)
+  }
+  return results
+}
+
+const removeScratch = async (store: DirectoryStore, scratch: string): Promise<Finding> => {
+  for (const name of await store.list(scratch)) await store.remove(`${scratch}/${name}`)
+  await store.removeDirectory(scratch)
+  return fine('files and directories can be removed')
+}

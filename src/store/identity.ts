@@ -1,0 +1,108 @@
+// store.json: which store a directory is. Made once, exclusively, and never changed; so hosts that were
+// pointed at different directories by mistake, or at an empty mount point, are told apart at once.
+import { randomUUID } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { messageOf, UsherError } from '../base/errors.ts'
+import { DirectoryStore } from './directory-store.ts'
+import type { FileOperations } from './file-operations.ts'
+import {
+  claimsDirectory,
+  hostsDirectory,
+  identityName,
+  ledgerDirectory,
+  requestsDirectory,
+  termsDirectory,
+} from './layout.ts'
+import { isTaken, storeError } from './store-error.ts'
+import type { Store } from './store.ts'
+
+/** The format of the whole directory that this version reads and writes. */
+export const storeFormat = 1
+
+export interface Identity {
+  readonly format: number
+  readonly uuid: string
+  /** ISO 8601 */
+  readonly created: string
+  /** The host that made it. */
+  readonly by: string
+}
+
+const directories = [claimsDirectory, termsDirectory, hostsDirectory, ledgerDirectory, requestsDirectory]
+
+const wrong = (message: string): UsherError => new UsherError('store_wrong', message, { details: { name: identityName } })
+
+const parseIdentity = (bytes: Uint8Array): Identity => {
+  let value: unknown
+  try {
+    value = JSON.parse(Buffer.from(bytes).toString('utf8'))
+  } catch (error) {
+    throw wrong(`${identityName} isn't JSON (${messageOf(error)}): restore it from a backup, or use another directory`)
+  }
+  const { format, uuid, created, by } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
+  if (typeof format !== 'number') throw wrong(`${identityName} names no format: is the directory really usher's store?`)
+  if (format !== storeFormat) {
+    const remedy = format > storeFormat ? 'upgrade usher on this host' : 'use the version of usher that made it'
+    throw wrong(`the store has format ${format}, and this version of usher knows format ${storeFormat}: ${remedy}`)
+  }
+  if (typeof uuid !== 'string' || !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(uuid)) {
+    throw wrong(`${identityName} holds no uuid: restore it from a backup, or use another directory`)
+  }
+  return { format, uuid, created: typeof created === 'string' ? created : '', by: typeof by === 'string' ? by : '' }
+}
+
+/** What the store says it is. Null: it is no store (yet). */
+export const readIdentity = async (store: Store): Promise<Identity | null> => {
+  if (!(await store.list('')).includes(identityName)) return null
+  return parseIdentity(await store.read(identityName))
+}
+
+/** Rejects with store_wrong when the directory is no longer the store it was: the caller must stop writing. */
+export const verifyIdentity = async (store: Store, uuid: string): Promise<void> => {
+  const identity = await readIdentity(store)
+  if (identity === null) throw wrong(`${identityName} is gone: is the share still mounted?`)
+  if (identity.uuid !== uuid) throw wrong(`the directory is the store ${identity.uuid} now, not ${uuid} any more`)
+}
+
+const createIdentity = async (store: Store, host: string): Promise<Identity> => {
+  // Before the identity, so that a store which has one has these.
+  for (const directory of directories) await store.makeDirectory(directory)
+  const identity: Identity = { format: storeFormat, uuid: randomUUID(), created: new Date().toISOString(), by: host }
+  try {
+    await store.publish(identityName, Buffer.from(`${JSON.stringify(identity)}\n`))
+    return identity
+  } catch (error) {
+    if (!isTaken(error)) throw error
+  }
+  // Another host was first: it is its store, and ours.
+  return parseIdentity(await store.read(identityName))
+}
+
+export interface OpenStoreOptions {
+  /** Make the store where there is none. */
+  readonly create: boolean
+  /** Goes into a new store's identity. */
+  readonly host?: string
+  readonly files?: FileOperations
+}
+
+export interface OpenedStore {
+  readonly store: DirectoryStore
+  readonly identity: Identity
+}
+
+/** The store in this directory (an absolute path). */
+export const openStore = async (directory: string, options: OpenStoreOptions): Promise<OpenedStore> => {
+  const store = options.files === undefined ? new DirectoryStore(directory) : new DirectoryStore(directory, options.files)
+  const found = await readIdentity(store)
+  if (found !== null) return { store, identity: found }
+  if (!options.create) {
+    throw wrong(`${directory} isn't a store of usher: name the right directory, or start 'usher serve' to make a new store there`)
+  }
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o750 })
+  } catch (error) {
+    throw storeError('makeDirectory', '', error)
+  }
+  return { store, identity: await createIdentity(store, options.host ?? '') }
+}

@@ -1,0 +1,140 @@
+// Jobs in doubt of one cluster: asked for until the cluster says that it has them, or until it is proven that
+// it doesn't. Where the driver can't ask they stay in doubt, visible, until someone decides. Never guesses.
+
+import type { Clock } from '../base/clock.ts'
+import { invariant, messageOf } from '../base/errors.ts'
+import { Wakeup } from '../base/wakeup.ts'
+import { state } from './books.ts'
+import type { Books, SegmentBook } from './books.ts'
+import { followUpsOf } from './dispatcher.ts'
+import type { Driver } from './driver.ts'
+import type { Ledger, Unstamped } from './ledger.ts'
+import { runsOf } from './records.ts'
+
+export interface DoubtOptions {
+  readonly cluster: string
+  readonly driver: Driver
+  readonly books: Books
+  readonly ledger: Ledger
+  readonly clock: Clock
+  readonly onWaiting: (segment: SegmentBook, indexes: readonly number[]) => void
+  readonly onReceipt: (ref: string, indexes: readonly number[]) => void
+  readonly log: (level: 'info' | 'warn', message: string, details?: Record<string, unknown>) => void
+}
+
+interface Doubtful {
+  readonly ref: string
+  readonly index: number
+  /** No submission of it can have begun after this. */
+  readonly sinceMs: number
+}
+
+const askedAtOnce = 1000
+
+export class DoubtResolver {
+  readonly #options: DoubtOptions
+  readonly #doubtful = new Map<string, Doubtful>()
+  readonly #wakeup = new Wakeup()
+  readonly #abort = new AbortController()
+  #complaint = ''
+
+  constructor(options: DoubtOptions) {
+    this.#options = options
+  }
+
+  /** These are in doubt since now at the latest. */
+  add(ref: string, indexes: readonly number[]): void {
+    const sinceMs = this.#options.clock.nowMs()
+    for (const index of indexes) this.#doubtful.set(`${ref}:${index}`, { ref, index, sinceMs })
+    this.#wakeup.wake()
+  }
+
+  get size(): number {
+    return this.#doubtful.size
+  }
+
+  stop(): void {
+    this.#abort.abort()
+    this.#wakeup.wake()
+  }
+
+  /** Runs until stop(). Rejects when the ledger fails. */
+  async run(): Promise<void> {
+    const { clock, driver } = this.#options
+    while (!this.#abort.signal.aborted) {
+      if (this.#doubtful.size === 0 || driver.find === null) {
+        await this.#wakeup.wait(clock, 60_000)
+        continue
+      }
+      await this.#ask()
+      if (this.#doubtful.size > 0 && !this.#abort.signal.aborted) await this.#wakeup.wait(clock, driver.limits.askEveryMs)
+    }
+  }
+
+  async #ask(): Promise<void> {
+    const { books, driver, clock, log, cluster } = this.#options
+    const find = driver.find
+    if (find === null) return
+    // An operator may have decided on some meanwhile.
+    for (const [key, { ref, index }] of this.#doubtful) {
+      if (books.segments.get(ref)?.states?.[index] !== state.doubt) this.#doubtful.delete(key)
+    }
+    const all = [...this.#doubtful.entries()]
+    for (let from = 0; from < all.length && !this.#abort.signal.aborted; from += askedAtOnce) {
+      const chunk = all.slice(from, from + askedAtOnce)
+      const ids = chunk.map(([, { ref, index }]) => books.idAt(books.segments.get(ref)!, index))
+      const askedAtMs = clock.nowMs()
+      let findings
+      try {
+        findings = await find.call(driver, ids, this.#abort.signal)
+      } catch (error) {
+        this.#complain(`cluster ${cluster} can't be asked about ${ids.length} jobs in doubt: ${messageOf(error)}`)
+        return
+      }
+      invariant(findings.length === ids.length, `driver ${driver.kind} answers for each job in doubt`)
+      const records: Unstamped[] = []
+      const resolved: string[] = []
+      const back = new Map<SegmentBook, number[]>()
+      const found: [string, number][] = []
+      for (const [at, finding] of findings.entries()) {
+        const [key, { ref, index, sinceMs }] = chunk[at]!
+        const segment = books.segments.get(ref)!
+        if (segment.states?.[index] !== state.doubt) continue
+        if (finding.kind === 'found') {
+          records.push({
+            k: 'receipt',
+            of: ref,
+            jobs: [[index, index]],
+            ids: [finding.jobId],
+            found: true,
+            ...followUpsOf(driver),
+            ...(finding.detail === undefined ? {} : { detail: finding.detail }),
+          })
+          found.push([ref, index])
+          resolved.push(key)
+        } else if (finding.kind === 'absent' && askedAtMs - sinceMs >= driver.limits.settleMs) {
+          const list = back.get(segment)
+          if (list === undefined) back.set(segment, [index])
+          else list.push(index)
+          resolved.push(key)
+        } else if (finding.kind === 'unknown') {
+          this.#complain(`cluster ${cluster} doesn't say whether it has ${ids[at]}: ${finding.reason}`)
+        }
+      }
+      for (const [segment, indexes] of back) records.push({ k: 'absent', of: segment.ref, jobs: runsOf(indexes) })
+      if (records.length === 0) continue
+      for (const record of await this.#options.ledger.append(records)) books.apply(record)
+      for (const key of resolved) this.#doubtful.delete(key)
+      for (const [segment, indexes] of back) this.#options.onWaiting(segment, indexes)
+      for (const [ref, index] of found) this.#options.onReceipt(ref, [index])
+      const absent = resolved.length - found.length
+      log('info', `cluster ${cluster}: of the jobs in doubt ${found.length} were found, ${absent} are proven absent and submitted again`)
+      this.#complaint = ''
+    }
+  }
+
+  #complain(message: string): void {
+    if (this.#complaint !== message) this.#options.log('warn', message)
+    this.#complaint = message
+  }
+}

@@ -1,0 +1,214 @@
+// One term of leading: reads what earlier terms left, then admits, submits and resolves until it resigns or dies.
+// Wires the parts of this folder; holds no logic of its own beyond their order:
+//
+//   ledgers of earlier terms, to the end → what they only intended is in doubt → a ledger of this term →
+//   drivers → doubt, aftercare, requests → dispatchers and feeder
+//
+// Any failure of the ledger ends the term by rejecting run(): the process exits and begins anew as a follower.
+
+import { messageOf } from '../base/errors.ts'
+import { sleep } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
+import { native } from '../base/native.ts'
+import type { Store } from '../store/store.ts'
+import { Aftercare } from './aftercare.ts'
+import { Books, state } from './books.ts'
+import type { SegmentBook } from './books.ts'
+import { Dispatcher } from './dispatcher.ts'
+import { DoubtResolver } from './doubt.ts'
+import type { Driver, Origin } from './driver.ts'
+import { Feeder } from './feeder.ts'
+import type { Published, SegmentContent } from './feeder.ts'
+import { Ledger, readLedgers } from './ledger.ts'
+import { Lines } from './lines.ts'
+import { parseRef } from './books.ts'
+import type { AdmitRecord, Author, LedgerRecord } from './records.ts'
+import { carryOutRequests } from './requests.ts'
+
+export interface LeadershipOptions {
+  readonly store: Store
+  readonly storeUuid: string
+  readonly term: number
+  readonly by: Author
+  readonly drivers: ReadonlyMap<string, Driver>
+  readonly clock: Clock
+  readonly random: () => number
+  readonly windowBytesMax: number
+  readonly retryMinMs: number
+  readonly retryMaxMs: number
+  readonly pollMs: number
+  readonly published: (books: Books) => Promise<readonly Published[]>
+  readonly read: (instance: string, number: number) => Promise<SegmentContent>
+  readonly log: (level: 'info' | 'warn', message: string, details?: Record<string, unknown>) => void
+}
+
+interface ClusterWork {
+  readonly dispatcher: Dispatcher
+  readonly doubt: DoubtResolver
+  readonly aftercare: Aftercare
+}
+
+const requestsEveryMs = 500
+
+export class Leadership {
+  readonly #options: LeadershipOptions
+  readonly #books = new Books()
+  readonly #seen = new native.SeenIds()
+  readonly #clusters = new Map<string, ClusterWork>()
+  readonly #stop = new AbortController()
+  #feeder: Feeder | null = null
+  #ledger: Ledger | null = null
+
+  constructor(options: LeadershipOptions) {
+    this.#options = options
+  }
+
+  get books(): Books {
+    return this.#books
+  }
+
+  /** Segments were published: look now. */
+  wake(): void {
+    this.#feeder?.wake()
+  }
+
+  /** Runs the term. Resolves after resign(); rejects when the term can't go on. */
+  async run(): Promise<void> {
+    const { store, storeUuid, term, by, log, clock } = this.#options
+    const startedMs = clock.nowMs()
+    const read = await readLedgers(store, (record) => this.#replay(record), {
+      onTermEnd: (ended) => this.#books.endTerm(new Date().toISOString(), `the submitter of term ${ended} ended between intent and receipt`),
+    })
+    const ledger = await Ledger.create({ store, storeUuid, term, by })
+    this.#ledger = ledger
+    const audit = this.#books.audit()
+    log('info', `leading in term ${term}: read ${read.records} records of ${read.terms.length} terms in ${Math.round(clock.nowMs() - startedMs)} ms`, { ...audit })
+    for (const [cluster, driver] of this.#options.drivers) this.#clusters.set(cluster, this.#wire(cluster, driver, ledger))
+    this.#feeder = this.#createFeeder(ledger)
+    for (const segment of this.#books.segments.values()) this.#takeOver(segment)
+    for (const { aftercare } of this.#clusters.values()) aftercare.start()
+    const loops = [this.#feeder.run(), this.#requests(ledger)]
+    for (const { dispatcher, doubt, aftercare } of this.#clusters.values()) loops.push(dispatcher.run(), doubt.run(), aftercare.run())
+    // The first failure ends the term; the process exits on it, so the other loops need no stopping.
+    await Promise.all(loops)
+    await ledger.close()
+  }
+
+  /** Submits nothing more, writes the outcomes of what is in flight, and lets run() resolve. */
+  async resign(): Promise<void> {
+    this.#feeder?.stop()
+    await Promise.all([...this.#clusters.values()].map(({ dispatcher }) => dispatcher.drain()))
+    for (const { doubt, aftercare } of this.#clusters.values()) {
+      doubt.stop()
+      aftercare.stop()
+    }
+    this.#stop.abort()
+  }
+
+  #replay(record: LedgerRecord): void {
+    this.#books.apply(record)
+    if (record.k === 'admit') this.#remember(record)
+  }
+
+  #remember(record: AdmitRecord): void {
+    const segment = this.#books.segments.get(record.of)
+    if (segment === undefined || record.count === 0) return
+    const digests = Buffer.from(record.digests, 'base64')
+    const copy = new BigUint64Array(record.count)
+    new Uint8Array(copy.buffer).set(digests.subarray(0, copy.byteLength))
+    // An admission of nothing but duplicates settles at once and drops its ids: they are known by then.
+    if (segment.producers !== null && segment.sequences !== null) this.#seen.admit(segment.producers, segment.sequences, copy)
+  }
+
+  /** What earlier terms left of one segment goes to those who go on with it. */
+  #takeOver(segment: SegmentBook): void {
+    const states = segment.states
+    if (states === null) return
+    const doubts = new Map<string, number[]>()
+    const cared = new Map<string, number[]>()
+    const put = (map: Map<string, number[]>, index: number): void => {
+      const cluster = this.#books.clusterAt(segment, index)
+      const list = map.get(cluster)
+      if (list === undefined) map.set(cluster, [index])
+      else list.push(index)
+    }
+    for (const index of segment.notes.keys()) if (states[index] === state.doubt) put(doubts, index)
+    for (const index of segment.followUps.keys()) put(cared, index)
+    for (const [cluster, indexes] of doubts) this.#clusters.get(cluster)?.doubt.add(segment.ref, indexes)
+    for (const [cluster, indexes] of cared) this.#clusters.get(cluster)?.aftercare.add(segment.ref, indexes)
+    for (const { dispatcher } of this.#clusters.values()) dispatcher.offer(segment)
+  }
+
+  #wire(cluster: string, driver: Driver, ledger: Ledger): ClusterWork {
+    const { clock, random, by, term, windowBytesMax, retryMinMs, retryMaxMs, log } = this.#options
+    const books = this.#books
+    const origin: Origin = { term, host: by.host, instance: by.instance, version: by.version }
+    const shared = { cluster, driver, books, ledger, clock, log }
+    const dispatcher: Dispatcher = new Dispatcher({
+      ...shared,
+      random,
+      origin,
+      windowBytesMax,
+      retryMinMs,
+      retryMaxMs,
+      read: (ref) => this.#readLines(ref),
+      onDoubt: (ref, indexes) => doubt.add(ref, indexes),
+      onReceipt: (ref, indexes) => aftercare.add(ref, indexes),
+    })
+    const onWaiting = (segment: SegmentBook, indexes: readonly number[]): void => dispatcher.waitingAgain(segment, indexes)
+    const doubt: DoubtResolver = new DoubtResolver({ ...shared, onWaiting, onReceipt: (ref, indexes) => aftercare.add(ref, indexes) })
+    const aftercare: Aftercare = new Aftercare({
+      ...shared,
+      onWaiting,
+      onDoubt: (ref, indexes) => doubt.add(ref, indexes),
+      onCapacity: () => dispatcher.wake(),
+    })
+    return { dispatcher, doubt, aftercare }
+  }
+
+  #createFeeder(ledger: Ledger): Feeder {
+    const { clock, read, published, pollMs, log } = this.#options
+    return new Feeder({
+      books: this.#books,
+      ledger,
+      seen: this.#seen,
+      clock,
+      published: () => published(this.#books),
+      read,
+      pollMs,
+      log,
+      onAdmitted: (segment, lines) => {
+        for (const { dispatcher } of this.#clusters.values()) dispatcher.offer(segment, lines)
+      },
+    })
+  }
+
+  async #readLines(ref: string): Promise<Lines | null> {
+    const { instance, number } = parseRef(ref)
+    const content = await this.#options.read(instance, number)
+    return content.kind === 'lines' ? new Lines(content.bytes) : null
+  }
+
+  async #requests(ledger: Ledger): Promise<void> {
+    const { store, clock, log } = this.#options
+    let complaint = ''
+    while (!this.#stop.signal.aborted) {
+      await sleep(clock, requestsEveryMs, this.#stop.signal)
+      try {
+        await carryOutRequests({
+          store,
+          books: this.#books,
+          ledger,
+          log,
+          onWaiting: (segment, indexes) => {
+            for (const { dispatcher } of this.#clusters.values()) dispatcher.waitingAgain(segment, indexes)
+          },
+        })
+      } catch (error) {
+        // The ledger's own failure shows to every other loop as well, and they end the term.
+        if (complaint !== messageOf(error)) log('warn', `requests of operators can't be carried out: ${messageOf(error)}`)
+        complaint = messageOf(error)
+      }
+    }
+  }
+}

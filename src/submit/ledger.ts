@@ -1,0 +1,150 @@
+// The ledger of one term: only its leader writes it, everybody reads it. Records are on stable storage when
+// append() resolves; many appends share one sync. A failed append ends the ledger, and with it the term: what of
+// it reached the disk is unknown, so nothing may be submitted on its strength.
+
+import { invariant, UsherError } from '../base/errors.ts'
+import { formatSegmentNumber, ledgerDirectory, ledgerName, ledgerTermDirectory, parseClaimNumber, parseLedgerFile } from '../store/layout.ts'
+import type { Appender, Store } from '../store/store.ts'
+import { decodeLedger, encodeRecord } from './records.ts'
+import type { Author, LedgerRecord } from './records.ts'
+
+const now = (): string => new Date().toISOString()
+
+export interface LedgerOptions {
+  readonly store: Store
+  readonly storeUuid: string
+  readonly term: number
+  readonly by: Author
+  /** A new file is begun when one has grown past this. */
+  readonly fileBytesMax?: number
+}
+
+/** A record without what every record carries. */
+export type Unstamped<R extends LedgerRecord = LedgerRecord> = R extends LedgerRecord ? Omit<R, 'term' | 'at'> : never
+
+export class Ledger {
+  readonly term: number
+  readonly #options: LedgerOptions
+  readonly #fileBytesMax: number
+  #appender: Appender
+  #number = 1
+  /** Bytes given to the appender of the current file. */
+  #bytes = 0
+  #rotating: Promise<void> | null = null
+  #failed: unknown = null
+
+  private constructor(options: LedgerOptions, appender: Appender) {
+    this.#options = options
+    this.#fileBytesMax = options.fileBytesMax ?? 64 * 1024 * 1024
+    this.term = options.term
+    this.#appender = appender
+  }
+
+  static async create(options: LedgerOptions): Promise<Ledger> {
+    await options.store.makeDirectory(ledgerTermDirectory(options.term))
+    const appender = await options.store.createAppender(ledgerName(options.term, 1))
+    const ledger = new Ledger(options, appender)
+    await ledger.#append([ledger.#openRecord()])
+    return ledger
+  }
+
+  /** Stamps the records, writes them in order, and resolves with them when they are on stable storage. */
+  async append(records: readonly Unstamped[]): Promise<LedgerRecord[]> {
+    const at = now()
+    const stamped = records.map((record) => ({ ...record, term: this.term, at }) as LedgerRecord)
+    while (this.#rotating !== null) await this.#rotating
+    if (this.#bytes > this.#fileBytesMax) {
+      this.#rotating = this.#rotate()
+      await this.#rotating
+    }
+    await this.#append(stamped)
+    return stamped
+  }
+
+  async close(): Promise<void> {
+    while (this.#rotating !== null) await this.#rotating
+    await this.#appender.close()
+  }
+
+  #openRecord(): LedgerRecord {
+    const { storeUuid, term, by } = this.#options
+    return { k: 'open', term, at: now(), store: storeUuid, by }
+  }
+
+  async #append(records: readonly LedgerRecord[]): Promise<void> {
+    if (this.#failed !== null) throw this.#failed
+    const durable = this.#appender.syncedBytes
+    const bytes = Buffer.concat(records.map((record) => encodeRecord(record, durable)))
+    this.#bytes += bytes.length
+    try {
+      await this.#appender.append(bytes)
+    } catch (error) {
+      this.#failed ??= error
+      throw error
+    }
+  }
+
+  async #rotate(): Promise<void> {
+    try {
+      // Closing waits for the appends in flight: the old file is whole before the new one begins.
+      await this.#appender.close()
+      this.#number += 1
+      this.#appender = await this.#options.store.createAppender(ledgerName(this.term, this.#number))
+      this.#bytes = 0
+      await this.#append([this.#openRecord()])
+    } catch (error) {
+      this.#failed ??= error
+      throw error
+    } finally {
+      this.#rotating = null
+    }
+  }
+}
+
+export interface LedgerPosition {
+  readonly term: number
+  readonly file: number
+}
+
+/**
+ * Reads all ledgers in the order of terms, calling `onRecord` for each record. Resolves with what was read.
+ * @throws UsherError ledger_corrupt where a record that was once on stable storage no longer checks.
+ */
+export const readLedgers = async (
+  store: Store,
+  onRecord: (record: LedgerRecord, position: LedgerPosition) => void,
+  options: { readonly onTermEnd?: (term: number) => void; readonly tolerateDamage?: boolean } = {},
+): Promise<{ terms: number[]; records: number; bytes: number; damaged: string[] }> => {
+  const terms = (await store.list(ledgerDirectory)).map(parseClaimNumber).filter((n): n is number => n !== null)
+  terms.sort((a, b) => a - b)
+  const damaged: string[] = []
+  let records = 0
+  let total = 0
+  for (const term of terms) {
+    const files = (await store.list(ledgerTermDirectory(term))).map(parseLedgerFile).filter((n): n is number => n !== null)
+    files.sort((a, b) => a - b)
+    for (const [position, file] of files.entries()) {
+      const name = ledgerName(term, file)
+      const read = decodeLedger(await store.read(name))
+      // A file is closed whole before the next begins, so only the newest may have a torn tail.
+      const damagedAt = read.damagedAt ?? (read.torn > 0 && position < files.length - 1 ? read.bytes : null)
+      if (damagedAt !== null) {
+        const message = `${name} is damaged at byte ${damagedAt}: a record that was on stable storage doesn't check any more`
+        if (!options.tolerateDamage) throw new UsherError('ledger_corrupt', message, { details: { name, offset: damagedAt } })
+        damaged.push(message)
+      }
+      for (const record of read.records) {
+        invariant(record.term === term, `records of ${name} carry its term`)
+        onRecord(record, { term, file })
+      }
+      records += read.records.length
+      total += read.bytes
+    }
+    options.onTermEnd?.(term)
+  }
+  return { terms, records, bytes: total, damaged }
+}
+
+/** For messages: ledger/<term>/<file>. */
+export const describePosition = (position: LedgerPosition): string =>
+  `${ledgerTermDirectory(position.term)}/${formatSegmentNumber(position.file)}.log`

@@ -1,0 +1,41 @@
+// What the submitter and the process that started it tell each other over Node's IPC channel.
+import type { ClusterConfig } from '../config/table.ts'
+import type { Role } from '../observe/instance.ts'
+import type { Author } from './records.ts'
+
+/** Everything the submitter needs to know, once, at its start. */
+export interface StartMessage {
+  readonly type: 'start'
+  /** The store's root, absolute. */
+  readonly directory: string
+  readonly storeUuid: string
+  readonly by: Omit<Author, 'pid'>
+  readonly address: string
+  readonly leaseMs: number
+  readonly acceptLeaseMs: number
+  readonly clusters: Readonly<Record<string, ClusterConfig>>
+  readonly windowBytesMax: number
+  readonly retryMinMs: number
+  readonly retryMaxMs: number
+  /** Newest segment of this instance with JSON. */
+  readonly published: number
+}
+
+export type ToSubmitter =
+  | StartMessage
+  | { readonly type: 'published'; readonly number: number }
+  | { readonly type: 'adopted'; readonly instance: string; readonly last: number }
+  | { readonly type: 'resign' }
+
+export type FromSubmitter =
+  | {
+      readonly type: 'role'
+      readonly role: Role
+      readonly term: number | null
+      readonly eligible: boolean
+      readonly reason: string
+    }
+  /** That instance is gone: make JSON of what it left. */
+  | { readonly type: 'adopt'; readonly instance: string; readonly why: string }
+  | { readonly type: 'log'; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly message: string; readonly details: Record<string, unknown> }
+  | { readonly type: 'resigned' }

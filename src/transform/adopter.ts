@@ -1,0 +1,78 @@
+// Makes JSON of what an instance that is gone has left: sealed segments without JSON, and the whole commits of those it
+// never sealed. Writes only into this instance's own directory; the originals stay as they are.
+
+import { adoptedDirectory, adoptedName, formatSegment, parseSegmentFile, segmentName, segmentsDirectory } from '../store/layout.ts'
+import type { SegmentFileKind } from '../store/layout.ts'
+import type { Store } from '../store/store.ts'
+import type { Transformed, Transformer } from './transformer.ts'
+
+export interface AdopterOptions {
+  readonly store: Store
+  readonly instance: string
+  readonly transformer: Transformer
+  readonly onTransformed: (segment: string, result: Transformed) => void
+}
+
+export class Adopter {
+  readonly #options: AdopterOptions
+  readonly #running = new Map<string, Promise<number | null>>()
+
+  constructor(options: AdopterOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Resolves with the number of the instance's last segment once every segment up to it has JSON or is set aside, there
+   * or here; null when stopped before. The same adoption asked for twice is done once.
+   */
+  adopt(of: string): Promise<number | null> {
+    let running = this.#running.get(of)
+    if (running === undefined) {
+      running = this.#adopt(of).finally(() => this.#running.delete(of))
+      this.#running.set(of, running)
+    }
+    return running
+  }
+
+  async #adopt(of: string): Promise<number | null> {
+    const { store, instance } = this.#options
+    // Two listings: one can miss an entry while another is renamed, and `.xml.part` may just have become `.xml`.
+    const there = new Map<number, Set<SegmentFileKind>>()
+    for (let pass = 0; pass < 2; pass += 1) {
+      for (const file of await store.list(segmentsDirectory(of))) {
+        const parsed = parseSegmentFile(file)
+        if (parsed === null) continue
+        const kinds = there.get(parsed.number)
+        if (kinds === undefined) there.set(parsed.number, new Set([parsed.kind]))
+        else kinds.add(parsed.kind)
+      }
+    }
+    const own = adoptedDirectory(instance, of)
+    await store.makeDirectory(own)
+    const done = new Set((await store.list(own)).map((file) => parseSegmentFile(file)?.number))
+    const last = Math.max(0, ...there.keys())
+    const work: Promise<boolean>[] = []
+    for (let number = 1; number <= last; number += 1) {
+      const kinds = there.get(number) ?? new Set<SegmentFileKind>()
+      if (kinds.has('jsonl') || kinds.has('aside') || done.has(number)) continue
+      work.push(this.#make(of, number, kinds))
+    }
+    return (await Promise.all(work)).every(Boolean) ? last : null
+  }
+
+  async #make(of: string, number: number, kinds: ReadonlySet<SegmentFileKind>): Promise<boolean> {
+    const { store, instance, transformer, onTransformed } = this.#options
+    const jsonl = adoptedName(instance, of, number, 'jsonl')
+    if (kinds.size === 0) {
+      // A number that was given up before anything was written under it.
+      await store.publish(jsonl, Buffer.alloc(0))
+      return true
+    }
+    const torn = !kinds.has('xml')
+    const xml = segmentName(of, number, torn ? 'part' : 'xml')
+    const result = await transformer.run({ xml, jsonl, aside: adoptedName(instance, of, number, 'aside'), torn })
+    if (result === null) return false
+    onTransformed(formatSegment(of, number), result)
+    return true
+  }
+}

@@ -1,0 +1,84 @@
+// Runs in a Piscina worker: one segment's XML into JSON lines, in the addon. Failures come back as values, since
+// structured clone would drop what makes an error one of ours. Never throws on content.
+//
+// The same bytes in give the same bytes out, so doing it twice, here or on another host, is harmless.
+
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { errnoOf, messageOf } from '../base/errors.ts'
+import { native } from '../base/native.ts'
+
+export interface TransformTask {
+  /** Absolute paths. */
+  readonly xml: string
+  /** Public name of the result; its directory exists. */
+  readonly jsonl: string
+  /** The segment was never sealed: only its whole commits count. */
+  readonly torn: boolean
+}
+
+export type TransformReply =
+  | { readonly kind: 'done'; readonly jobs: number; readonly xmlBytes: number; readonly jsonBytes: number; readonly ms: number }
+  /** The document is at fault: set it aside. */
+  | { readonly kind: 'bad'; readonly code: string; readonly reason: string; readonly line: number; readonly column: number; readonly jobs: number | null }
+  /** The store is at fault: try again. */
+  | { readonly kind: 'failed'; readonly errno: string; readonly reason: string }
+
+export function transform(task: TransformTask): TransformReply {
+  const startedAt = performance.now()
+  try {
+    const read = readFileSync(task.xml)
+    let xml = read
+    const whole = task.torn ? native.recoverSegment(read) : null
+    if (whole !== null && !whole.sealed) {
+      if (whole.corrupt) return damaged(whole.jobs)
+      if (whole.jobs === 0) {
+        publish(task.jsonl, Buffer.alloc(0))
+        return { kind: 'done', jobs: 0, xmlBytes: read.length, jsonBytes: 0, ms: performance.now() - startedAt }
+      }
+      xml = Buffer.concat([read.subarray(0, whole.bytes), Buffer.from('</segment>\n')])
+    }
+    const { failure, jsonl, jobs } = native.transform(xml)
+    if (failure !== null) {
+      // How many jobs are lost to sight with it: what its last true commit mark says.
+      const { bytes, jobs: marked } = whole ?? native.recoverSegment(read)
+      return { kind: 'bad', ...failure, jobs: bytes > 0 ? marked : null }
+    }
+    publish(task.jsonl, jsonl)
+    return { kind: 'done', jobs, xmlBytes: xml.length, jsonBytes: jsonl.length, ms: performance.now() - startedAt }
+  } catch (error) {
+    return { kind: 'failed', errno: errnoOf(error) ?? 'unknown', reason: messageOf(error) }
+  }
+}
+
+const damaged = (jobs: number): TransformReply => ({
+  kind: 'bad',
+  code: 'segment_corrupt',
+  reason: `a commit mark after the first ${jobs} jobs doesn't match the bytes before it, and another commit follows it`,
+  line: 0,
+  column: 0,
+  jobs,
+})
+
+/** Rule 2 of the store: private name, fsync, close, rename, fsync of the directory. Replacing the same bytes is harmless. */
+const publish = (path: string, bytes: Uint8Array): void => {
+  const directory = dirname(path)
+  const temporary = join(directory, `.${basename(path)}.${process.pid}.tmp`)
+  const file = openSync(temporary, 'w', 0o640)
+  try {
+    for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written, bytes.length - written)
+    fsyncSync(file)
+  } catch (error) {
+    closeSync(file)
+    unlinkSync(temporary)
+    throw error
+  }
+  closeSync(file)
+  renameSync(temporary, path)
+  const handle = openSync(directory, 'r')
+  try {
+    fsyncSync(handle)
+  } finally {
+    closeSync(handle)
+  }
+}

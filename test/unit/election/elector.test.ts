@@ -1,0 +1,209 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { ElectorOptions, Leading, Lost } from '../../../src/election/elector.ts'
+import { Elector } from '../../../src/election/elector.ts'
+import { DirectoryStore } from '../../../src/store/directory-store.ts'
+import type { FileOperations } from '../../../src/store/file-operations.ts'
+import { realFiles } from '../../../src/store/file-operations.ts'
+import { claimsDirectory, parseClaimNumber, termsDirectory } from '../../../src/store/layout.ts'
+
+class RecordingDeadline {
+  readonly calls: (number | null)[] = []
+  arm(atMs: number): void {
+    this.calls.push(atMs)
+  }
+  disarm(): void {
+    this.calls.push(null)
+  }
+}
+
+const leaseMs = 300
+
+let root: string
+let electors: Elector[]
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'usher-elector-'))
+  electors = []
+  const store = new DirectoryStore(root)
+  for (const directory of [claimsDirectory, termsDirectory, 'hosts']) await store.makeDirectory(directory)
+})
+
+afterEach(async () => {
+  for (const elector of electors) await elector.stop()
+  await rm(root, { recursive: true })
+})
+
+const elect = (instance: string, options: Partial<ElectorOptions> & { files?: FileOperations } = {}): { elector: Elector; deadline: RecordingDeadline } => {
+  const deadline = new RecordingDeadline()
+  const { files, ...rest } = options
+  const elector = new Elector({
+    store: new DirectoryStore(root, files ?? realFiles),
+    instance,
+    host: instance,
+    address: '',
+    leaseMs,
+    clock: () => performance.now(),
+    deadline,
+    eligible: true,
+    ...rest,
+  })
+  electors.push(elector)
+  return { elector, deadline }
+}
+
+const leads = (elector: Elector): Promise<Leading> => new Promise((resolve) => elector.once('leading', resolve))
+const loses = (elector: Elector): Promise<Lost> => new Promise((resolve) => elector.once('lost', resolve))
+
+const until = async (condition: () => boolean | Promise<boolean>): Promise<void> => {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 5))
+}
+
+const numbers = async (directory: string): Promise<number[]> => (await new DirectoryStore(root).list(directory)).map((name) => parseClaimNumber(name)!)
+
+describe('elector', () => {
+  it('leads an empty store at once, renews, and keeps the first claim of its term', async () => {
+    const { elector, deadline } = elect('a')
+    const leading = leads(elector)
+    elector.start()
+    const { term, validUntil } = await leading
+    expect(term).toBe(1)
+    const first = validUntil()
+    expect(first).toBeGreaterThan(performance.now())
+    await until(() => validUntil() > first)
+    await until(async () => (await numbers(termsDirectory)).length > 0)
+    expect(await numbers(termsDirectory)).toEqual([1])
+    expect((await numbers(claimsDirectory)).length).toBeGreaterThanOrEqual(2)
+    // Armed before the first link, and moved to each new claim's end.
+    expect(deadline.calls[0]).toBe(first)
+    expect(deadline.calls.every((call, i) => call !== null && (i === 0 || call > deadline.calls[i - 1]!))).toBe(true)
+  })
+
+  it('lets one of two lead, and the other take over after the lease when it is gone', async () => {
+    const { elector: a } = elect('a')
+    const { elector: b } = elect('b')
+    const first = Promise.race([leads(a).then((leading) => ({ leading, who: a, other: b })), leads(b).then((leading) => ({ leading, who: b, other: a }))])
+    a.start()
+    b.start()
+    const { leading, who, other } = await first
+    await until(() => other.state.role === 'follower' && other.state.leader?.term === leading.term)
+    const overtaking = leads(other)
+    // As if it died: it renews no more.
+    await who.stop()
+    const validUntil = leading.validUntil()
+    const next = await overtaking
+    expect(performance.now()).toBeGreaterThan(validUntil)
+    expect(next.term).toBeGreaterThan(leading.term)
+    await until(async () => (await numbers(termsDirectory)).length === 2)
+  })
+
+  it('hands over on resigning, after it has drained, and does not stand again before it may', async () => {
+    const steps: string[] = []
+    const { elector: a } = elect('a', { drain: async () => void steps.push(`drained as ${a.state.role}`) })
+    const { elector: b } = elect('b')
+    const first = leads(a)
+    a.start()
+    const { term, validUntil } = await first
+    b.start()
+    await until(() => b.state.role === 'follower' && b.state.leader !== null)
+    const second = leads(b)
+    await a.resign()
+    expect(validUntil()).toBe(0)
+    expect(a.state.role).toBe('follower')
+    expect(steps).toEqual(['drained as leader'])
+    expect((await second).term).toBeGreaterThan(term)
+    expect(a.eligibility).toEqual({ eligible: false, reason: 'resigned' })
+    const again = leads(a)
+    await a.setEligible(true, 'preflight passed')
+    await b.resign()
+    expect((await again).term).toBeGreaterThan(term + 1)
+  })
+
+  it('says that it lost when the next claim is taken by another', async () => {
+    const { elector } = elect('a')
+    const leading = leads(elector)
+    const lost = loses(elector)
+    elector.start()
+    const { term, validUntil } = await leading
+    const store = new DirectoryStore(root)
+    await store.publish('hosts/intruder', Buffer.from('not a'))
+    // Some number that it will come to.
+    const next = Math.max(...(await numbers(claimsDirectory))) + 2
+    expect(await store.claim(`claims/${String(next).padStart(16, '0')}`, 'hosts/intruder')).toBe('won')
+    expect(await lost).toEqual({ term, reason: `claim ${next} was taken by another` })
+    expect(validUntil()).toBe(0)
+  })
+
+  it('says that it lost when nobody can tell what became of a renewal', async () => {
+    let failing = false
+    const files: FileOperations = {
+      ...realFiles,
+      link: (existing, path) => (failing ? Promise.reject(Object.assign(new Error('input/output error'), { code: 'EIO' })) : realFiles.link(existing, path)),
+    }
+    const { elector } = elect('a', { files })
+    const leading = leads(elector)
+    const lost = loses(elector)
+    elector.start()
+    await leading
+    failing = true
+    expect((await lost).reason).toMatch(/^nobody knows whose claim/)
+  })
+
+  it('goes on leading when a renewal is reported as failed and was done', async () => {
+    let failures = 0
+    const files: FileOperations = {
+      ...realFiles,
+      link: async (existing, path) => {
+        await realFiles.link(existing, path)
+        failures += 1
+        throw Object.assign(new Error(failures % 2 === 0 ? 'file exists' : 'input/output error'), { code: failures % 2 === 0 ? 'EEXIST' : 'EIO' })
+      },
+    }
+    const { elector } = elect('a', { files })
+    const leading = leads(elector)
+    elector.start()
+    const { validUntil } = await leading
+    const first = validUntil()
+    await until(() => validUntil() > first + leaseMs)
+    expect(failures).toBeGreaterThan(3)
+  })
+
+  it('ends when draining fails, for what is in flight is unknown', async () => {
+    const { elector } = elect('a', { drain: () => Promise.reject(new Error('the cluster does not answer')) })
+    const leading = leads(elector)
+    const lost = loses(elector)
+    elector.start()
+    await leading
+    await elector.resign()
+    expect((await lost).reason).toMatch(/the cluster does not answer/)
+  })
+
+  it('never stands while it is not eligible', async () => {
+    const { elector } = elect('a', { eligible: false })
+    elector.start()
+    await until(() => elector.operations > 3)
+    expect(await numbers(claimsDirectory)).toEqual([])
+    const leading = leads(elector)
+    await elector.setEligible(true, 'preflight passed')
+    expect((await leading).term).toBe(1)
+  })
+
+  it('needs few store operations for a lease', async () => {
+    const { elector: a } = elect('a', { chain: { retainMs: leaseMs } })
+    const { elector: b } = elect('b')
+    const leading = leads(a)
+    a.start()
+    await leading
+    b.start()
+    await until(() => b.state.role === 'follower' && b.state.leader !== null)
+    const count = async (): Promise<number> => Math.max(...(await numbers(claimsDirectory)))
+    const [claims, ofLeader, ofFollower] = [await count(), a.operations, b.operations]
+    await until(async () => (await count()) >= claims + 12)
+    // Three claims are a lease. A slow machine makes both do less, not more, for a claim.
+    const leases = ((await count()) - claims) / 3
+    expect((a.operations - ofLeader) / leases).toBeLessThanOrEqual(10)
+    expect((b.operations - ofFollower) / leases).toBeLessThanOrEqual(10 + 3)
+  })
+})

@@ -1,0 +1,114 @@
+import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { CheckResult } from '../../../src/store/checks.ts'
+import { checkStore } from '../../../src/store/checks.ts'
+import { realFiles } from '../../../src/store/file-operations.ts'
+import { openStore } from '../../../src/store/identity.ts'
+import { findMount, judgeMount } from '../../../src/store/mounts.ts'
+import { FaultyFiles } from './faulty-files.ts'
+
+let root: string
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'usher-checks-'))
+  await openStore(root, { create: true })
+})
+
+afterEach(async () => {
+  await rm(root, { recursive: true })
+})
+
+const mountinfo = (options: string, type = 'nfs4'): string =>
+  `21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n36 21 0:50 / ${root} rw,relatime shared:2 - ${type} server:/export ${options}\n`
+
+const failed = (results: readonly CheckResult[]): string[] => results.filter((result) => !result.ok).map((result) => result.name)
+
+describe('the checks of a store', () => {
+  it('pass on a good one, and leave nothing behind', async () => {
+    const before = await readdir(root)
+    const results = await checkStore(root, { reserveBytes: 1, mountinfo: mountinfo('rw,vers=4.2,hard') })
+    expect(failed(results)).toEqual([])
+    expect(results.map((result) => result.name)).toEqual(['mount', 'owner', 'identity', 'space', 'writable', 'link', 'sync', 'listing', 'removing'])
+    expect(await readdir(root)).toEqual(before)
+  })
+
+  it('find the real mount of a directory of this machine', async () => {
+    const [mount] = await checkStore(root, { reserveBytes: 1 })
+    expect(mount?.detail).toMatch(/ at \//)
+  })
+
+  it('name another identity, too little space, a directory open to everybody and a missing one', async () => {
+    expect(failed(await checkStore(root, { reserveBytes: 1, uuid: 'other' }))).toEqual(['identity'])
+    expect(failed(await checkStore(root, { reserveBytes: Number.MAX_SAFE_INTEGER }))).toEqual(['space'])
+    await chmod(root, 0o777)
+    expect(failed(await checkStore(root, { reserveBytes: 1 }))).toEqual(['owner'])
+    expect(failed(await checkStore(join(root, 'missing'), { reserveBytes: 1 }))).toEqual(['mount', 'owner', 'identity', 'space', 'writable'])
+  })
+
+  it('find a link that replaces, a listing that hides and data that changes', async () => {
+    const replacing = {
+      ...realFiles,
+      link: async (existing: string, path: string) => {
+        await realFiles.unlink(path).catch(() => undefined)
+        await realFiles.link(existing, path)
+      },
+    }
+    expect(failed(await checkStore(root, { reserveBytes: 1, files: replacing }))).toContain('link')
+    const hiding = { ...realFiles, readdir: async (path: string) => (await realFiles.readdir(path)).filter((name) => name !== 'fresh') }
+    expect(failed(await checkStore(root, { reserveBytes: 1, files: hiding }))).toContain('listing')
+    const changing = {
+      ...realFiles,
+      open: async (...args: Parameters<typeof realFiles.open>) => {
+        const file = await realFiles.open(...args)
+        return { ...file, write: (bytes: Uint8Array, position: number) => file.write(Buffer.alloc(bytes.length), position) }
+      },
+    }
+    expect(failed(await checkStore(root, { reserveBytes: 1, files: changing }))).toContain('sync')
+  })
+
+  it('never throw, whichever call fails, and say which check it was', async () => {
+    const counting = new FaultyFiles()
+    await checkStore(root, { reserveBytes: 1, files: counting })
+    for (let nth = 1; nth <= counting.calls.length; nth++) {
+      const results = await checkStore(root, { reserveBytes: 1, files: new FaultyFiles({ nth, errno: 'EROFS', done: false }) })
+      for (const result of results) if (!result.ok) expect(result.remedy).toBeTruthy()
+    }
+    for (const operation of ['sync', 'link', 'mkdir', 'free', 'rename']) {
+      const results = await checkStore(root, { reserveBytes: 1, files: new FaultyFiles({ operation, nth: 1, errno: 'EIO', done: false }) })
+      expect(failed(results), operation).not.toEqual([])
+      expect(results.find((result) => !result.ok)?.detail).toMatch(/EIO/)
+    }
+  })
+})
+
+describe('mounts', () => {
+  it('are refused where NFS loses or hides data', () => {
+    for (const [options, ok] of [
+      ['rw,hard', true],
+      ['rw,hard,nolock,noac,lookupcache=none', true],
+      ['rw,soft,timeo=600', false],
+      ['rw,softerr', false],
+      ['rw,hard,nocto', false],
+      ['ro,hard', false],
+    ] as const) {
+      expect(judgeMount(findMount(mountinfo(options), root)!).ok, options).toBe(ok)
+    }
+    expect(judgeMount(findMount(mountinfo('rw', 'tmpfs'), root)!)).toMatchObject({ ok: true, remedy: expect.any(String) as string })
+  })
+
+  it('are found by the longest and latest mount point, unescaped', () => {
+    const text = [
+      '1 0 8:1 / / rw - ext4 /dev/a rw',
+      '2 1 8:2 / /a\\040b rw - xfs /dev/b rw,noquota',
+      '3 1 8:3 / /a\\040b rw - btrfs /dev/c rw',
+      '4 1 8:4 / /a rw - ext4 /dev/d rw',
+      'nonsense',
+    ].join('\n')
+    expect(findMount(text, '/a b/c')).toMatchObject({ point: '/a b', type: 'btrfs' })
+    expect(findMount(text, '/a/b')).toMatchObject({ point: '/a', source: '/dev/d' })
+    expect(findMount(text, '/ab')).toMatchObject({ point: '/' })
+    expect(findMount('', '/ab')).toBeNull()
+  })
+})

@@ -1,0 +1,80 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { UsherError } from '../../../src/base/errors.ts'
+import { openStore, readIdentity, verifyIdentity } from '../../../src/store/identity.ts'
+import { FaultyFiles } from './faulty-files.ts'
+
+let root: string
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'usher-identity-'))
+})
+
+afterEach(async () => {
+  await rm(root, { recursive: true })
+})
+
+const refused = async (work: Promise<unknown>): Promise<string> => {
+  const error: unknown = await work.catch((caught: unknown) => caught)
+  expect(error).toBeInstanceOf(UsherError)
+  expect((error as UsherError).code).toBe('store_wrong')
+  return (error as UsherError).message
+}
+
+describe('the identity of a store', () => {
+  it('is made once, by one of many that start together, with every directory there', async () => {
+    const directory = join(root, 'new', 'store')
+    const opened = await Promise.all(Array.from({ length: 8 }, (_, i) => openStore(directory, { create: true, host: `host${i}` })))
+    expect(new Set(opened.map(({ identity }) => identity.uuid)).size).toBe(1)
+    const again = await openStore(directory, { create: false })
+    expect(again.identity).toEqual(opened[0]!.identity)
+    expect(await again.store.list('')).toEqual(['claims', 'hosts', 'ledger', 'requests', 'store.json', 'terms'])
+  })
+
+  it('is not made unless that was asked for, and the message says what to do', async () => {
+    expect(await refused(openStore(root, { create: false }))).toMatch(/usher serve/)
+    expect(await refused(openStore(join(root, 'missing'), { create: false }))).toMatch(/usher serve/)
+  })
+
+  it('is refused in a format that this version does not know', async () => {
+    const uuid = '00000000-0000-4000-8000-000000000000'
+    await writeFile(join(root, 'store.json'), JSON.stringify({ format: 2, uuid }))
+    expect(await refused(openStore(root, { create: true }))).toMatch(/format 2.*format 1: upgrade usher/)
+    await writeFile(join(root, 'store.json'), JSON.stringify({ format: 0, uuid }))
+    expect(await refused(openStore(root, { create: true }))).toMatch(/the version of usher that made it/)
+    for (const text of ['', '{', '[]', 'null', '{"format":1}', '{"format":1,"uuid":"x"}']) {
+      await writeFile(join(root, 'store.json'), text)
+      expect(await refused(openStore(root, { create: true }))).toMatch(/store\.json/)
+    }
+  })
+
+  it('shows when the directory is another store, or none, all of a sudden', async () => {
+    const { store, identity } = await openStore(root, { create: true })
+    await verifyIdentity(store, identity.uuid)
+    const other = { ...identity, uuid: '00000000-0000-4000-8000-000000000000' }
+    await writeFile(join(root, 'store.json'), JSON.stringify(other))
+    expect(await refused(verifyIdentity(store, identity.uuid))).toMatch(/is the store 0000/)
+    await rm(join(root, 'store.json'))
+    expect(await refused(verifyIdentity(store, identity.uuid))).toMatch(/still mounted/)
+  })
+
+  it('is made whole or not at all when any call fails, and by the next start then', async () => {
+    const counting = new FaultyFiles()
+    await openStore(join(root, 'counting'), { create: true, files: counting })
+    for (let nth = 1; nth <= counting.calls.length; nth++) {
+      for (const done of [false, true]) {
+        const directory = join(root, `s${nth}${done ? 'done' : ''}`)
+        const files = new FaultyFiles({ nth, errno: 'EIO', done })
+        const first = await openStore(directory, { create: true, files }).catch((error: unknown) => {
+          expect(error).toBeInstanceOf(UsherError)
+          return null
+        })
+        const second = await openStore(directory, { create: true })
+        if (first !== null) expect(second.identity).toEqual(first.identity)
+        expect(await readIdentity(second.store)).toEqual(second.identity)
+      }
+    }
+  })
+})

@@ -1,0 +1,31 @@
+// `vitest run` runs what any machine can run; `vitest run --project slurm` needs the lab of test/slurm.
+import { defineConfig } from 'vitest/config'
+
+const slurmAsked = process.argv.some(
+  (argument, index, all) => argument === '--project=slurm' || (argument === '--project' && all[index + 1] === 'slurm'),
+)
+
+const project = (name: string, timeoutMs: number, options: { parallel?: boolean } = {}) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    testTimeout: timeoutMs,
+    hookTimeout: timeoutMs,
+    // Processes, not threads: the addon, signals and the kernel's deadline belong to a process.
+    pool: 'forks' as const,
+    fileParallelism: options.parallel ?? true,
+  },
+})
+
+export default defineConfig({
+  test: {
+    watch: false,
+    projects: [
+      project('unit', 20_000),
+      project('native', 60_000),
+      // One file at a time: they start servers and kill them, and would only slow each other down.
+      project('system', 120_000, { parallel: false }),
+      ...(slurmAsked ? [project('slurm', 300_000, { parallel: false })] : []),
+    ],
+  },
+})
