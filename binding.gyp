@@ -14,7 +14,7 @@
       'target_name': 'usher',
       'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'],
       'cflags_cc': [
-        '-isystem', '<!(node -p "require(\'node-addon-api\').include_dir")',
+        '-isystem', '<!(node -p "require(\'path\').resolve(require(\'node-addon-api\').include_dir)")',
         '-isystem', '<(node_root_dir)/include/node',
       ],
       'sources': [

@@ -8,6 +8,7 @@ import { registerDead, registerResolve } from './decisions.ts'
 import { registerDoctor } from './doctor.ts'
 import { reportError } from './exit.ts'
 import type { Output } from './output.ts'
+import { registerSend } from './send.ts'
 import { registerServe } from './serve.ts'
 import { registerStatus } from './status.ts'
 import { registerTrace } from './trace.ts'
@@ -15,6 +16,7 @@ import { registerTrace } from './trace.ts'
 /** In the order in which help shows them. */
 const commands: readonly ((program: Command) => void)[] = [
   registerServe,
+  registerSend,
   registerStatus,
   registerTrace,
   registerDead,

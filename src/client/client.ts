@@ -103,7 +103,7 @@ export class Client extends EventEmitter<ClientEvents> {
   #connection: Connection | undefined
   /** Addresses that a host named in its GOODBYE, for the next attempt. */
   #named: Address[] = []
-  /** The address that said GOODBYE, tried last. */
+  /** The address that said GOODBYE or was lost, tried last. */
   #left: string | undefined
   /** Attempts since a host last accepted something. */
   #attempt = 0
@@ -332,8 +332,11 @@ export class Client extends EventEmitter<ClientEvents> {
   }
 
   async #whenRoom(deadlineMs: number, signal: AbortSignal | undefined): Promise<void> {
-    while (this.#full) {
+    const unlessAborted = (): void => {
       if (signal?.aborted === true) throw new UsherError('aborted', 'given up while waiting for room; the job was not sent')
+    }
+    while (this.#full) {
+      unlessAborted()
       const leftMs = deadlineMs - performance.now()
       if (leftMs <= 0) throw new UsherError('timed_out', 'no room in time; the job was not sent', { cause: this.#lastError })
       await new Promise<void>((resolve) => {
@@ -347,6 +350,7 @@ export class Client extends EventEmitter<ClientEvents> {
         this.#room.push(woken)
       })
     }
+    unlessAborted()
     this.#open()
   }
 
@@ -591,8 +595,9 @@ export class Client extends EventEmitter<ClientEvents> {
     this.#stats.resentJobs += this.#outbox.ground()
     this.#due = true
     this.emit('disconnected', { address: formatAddress(connection.address), error })
-    // The only host there is needs a moment when it drains; others are tried at once.
+    // The only host there is needs a moment when it drains; others are tried at once, and before the one that was lost.
     if (this.#left !== undefined && this.#named.length === 0 && this.#addresses.length === 1) this.#attempt = Math.max(1, this.#attempt)
+    this.#left = formatAddress(connection.address)
     if (!this.#closed) void this.#dial()
   }
 }

@@ -82,7 +82,16 @@ export type ChainState =
   | { readonly role: 'leader'; readonly term: number; readonly validUntil: number }
   | { readonly role: 'stopped' }
 
-type Phase = 'following' | 'preparing' | 'claiming' | 'confirming' | 'leading' | 'renewing' | 'withdrawing' | 'resigning' | 'stopped'
+type Phase =
+  | 'following'
+  | 'preparing'
+  | 'claiming'
+  | 'confirming'
+  | 'leading'
+  | 'renewing'
+  | 'withdrawing'
+  | 'resigning'
+  | 'stopped'
 
 interface Newest {
   readonly number: number

@@ -309,7 +309,8 @@ export class Elector extends EventEmitter<ElectorEvents> {
   }
 
   #tell(state: ChainState): void {
-    const key = state.role === 'leader' ? `leader ${state.term}` : `${state.role} ${state.role === 'follower' ? (state.leader?.nonce ?? '') : ''}`
+    const whose = state.role === 'leader' ? state.term : state.role === 'follower' ? (state.leader?.nonce ?? '') : ''
+    const key = `${state.role} ${whose}`
     if (key === this.#told) return
     this.#told = key
     if (state.role === 'leader') {

@@ -37,7 +37,7 @@ const mebibytes = (bytes: number): string => `${Math.floor(bytes / 1048576)} MiB
 const checkMount = async (directory: string, mountinfo: string | undefined): Promise<Finding> => {
   const path = await realpath(directory)
   const mount = findMount(mountinfo ?? (await readFile('/proc/self/mountinfo', 'utf8')), path)
-  if (mount === null) return bad(`no mount of ${path} in /proc/self/mountinfo`, 'check that the directory is mounted in this namespace')
+  if (mount === null) return bad(`no mount of ${path} in /proc/self/mountinfo`, 'mount the directory where usher runs')
   return judgeMount(mount)
 }
 
@@ -48,14 +48,18 @@ const checkOwner = async (directory: string, files: FileOperations): Promise<Fin
   // Whoever can write here can have jobs run in usher's name.
   if ((mode & 0o002) !== 0) return bad(`${text}: everybody may write`, `chmod o-w ${directory}`)
   const user = process.geteuid?.()
-  if (user !== undefined && user !== owner && user !== 0) return { ok: true, detail: `${text}; this is user ${user}`, remedy: 'one user for usher on all hosts' }
+  if (user !== undefined && user !== owner && user !== 0) {
+    return { ok: true, detail: `${text}; this is user ${user}`, remedy: 'run usher as one user on all hosts' }
+  }
   return fine(text)
 }
 
 const checkIdentity = async (store: DirectoryStore, uuid: string | undefined): Promise<Finding> => {
   const identity = await readIdentity(store)
   if (identity === null) return bad('no store.json', "check that the share is mounted; 'usher serve' makes a new store")
-  if (uuid !== undefined && identity.uuid !== uuid) return bad(`the store is ${identity.uuid}, not ${uuid}`, 'mount the right share and start again')
+  if (uuid !== undefined && identity.uuid !== uuid) {
+    return bad(`the store is ${identity.uuid}, not ${uuid}`, 'mount the right share and start again')
+  }
   return fine(`${identity.uuid}, format ${identity.format}`)
 }
 
@@ -77,8 +81,11 @@ const checkSync = async (store: DirectoryStore, scratch: string, files: FileOper
   const appender = await store.createAppender(`${scratch}/log`)
   await appender.append(content)
   await appender.close()
-  const same = (await store.read(`${scratch}/renamed`)).equals(content) && (await store.read(`${scratch}/log`)).equals(content)
-  return same ? fine('written, synced, renamed and read back') : bad('what was read is not what was written', 'replace this file system')
+  for (const name of ['renamed', 'log']) {
+    const same = (await store.read(`${scratch}/${name}`)).equals(content)
+    if (!same) return bad('what was read is not what was written', 'replace this file system')
+  }
+  return fine('written, synced, renamed and read back')
 }
 
 const checkListing = async (store: DirectoryStore, scratch: string): Promise<Finding> => {
@@ -115,7 +122,7 @@ export const checkStore = async (directory: string, options: CheckOptions): Prom
   // A private name, which no listing shows: other instances don't notice.
   const scratch = `.check-${randomBytes(6).toString('hex')}`
   const remedy = 'see the error: usher needs to read, write, link and sync here'
-  const writable = await check('writable', async () => fine(await store.makeDirectory(scratch).then(() => 'directories can be made')), remedy)
+  const writable = await check('writable', () => makeScratch(store, scratch), remedy)
   if (writable) {
     await check('link', () => checkLink(store, scratch), remedy)
     await check('sync', () => checkSync(store, scratch, files), remedy)
@@ -123,6 +130,11 @@ export const checkStore = async (directory: string, options: CheckOptions): Prom
     await check('removing', () => removeScratch(store, scratch), `remove ${scratch} by hand`)
   }
   return results
+}
+
+const makeScratch = async (store: DirectoryStore, scratch: string): Promise<Finding> => {
+  await store.makeDirectory(scratch)
+  return fine('directories can be made')
 }
 
 const removeScratch = async (store: DirectoryStore, scratch: string): Promise<Finding> => {

@@ -8,7 +8,8 @@ export interface Mount {
 }
 
 /** mountinfo writes space, tab, line feed and backslash of a name as three octal digits. */
-const unescape = (text: string): string => text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)))
+const unescape = (text: string): string =>
+  text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)))
 
 /** The mount a path is on, null where the text names none. The path must be absolute and free of symbolic links. */
 export const findMount = (mountinfo: string, path: string): Mount | null => {

@@ -240,12 +240,16 @@ export const decodeLedger = (bytes: Buffer): LedgerFile => {
     records.push(decoded.record)
     offset = decoded.next
   }
-  // A record behind the gap proves damage when it knew the gap to be on stable storage. Lines are tried
-  // at every line feed, since the length of the damaged one can't be trusted.
+  // A record behind the gap proves damage when it knew the gap to be on stable storage. It is looked for everywhere, since
+  // neither the length nor the line feed of the damaged one can be trusted.
   let damagedAt: number | null = null
-  for (let at = bytes.indexOf(0x0a, offset); at !== -1 && damagedAt === null; at = bytes.indexOf(0x0a, at + 1)) {
-    const later = decodeAt(bytes, at + 1)
-    if (later !== null && later.durable > offset) damagedAt = offset
+  if (offset < bytes.length) {
+    for (const { index } of bytes.toString('latin1', offset).matchAll(/[0-9a-f]{8} [0-9a-f]{8} [0-9a-f]{12} \{/g)) {
+      const later = decodeAt(bytes, offset + index)
+      if (later === null || later.durable <= offset) continue
+      damagedAt = offset
+      break
+    }
   }
   return { records, bytes: offset, torn: bytes.length - offset, damagedAt }
 }

@@ -8,7 +8,8 @@ import { allFaults, Model, noFaults } from './model.ts'
 
 const given = process.env['SEED']
 const firstSeed = given === undefined ? Math.floor(Math.random() * 1e9) : Number(given)
-const seeds = (count: number): number[] => (given === undefined ? Array.from({ length: count }, (_, i) => firstSeed + i) : [firstSeed])
+const seeds = (count: number): number[] =>
+  given === undefined ? Array.from({ length: count }, (_, i) => firstSeed + i) : [firstSeed]
 
 const failing = (seed: number, model: Model): string => `SEED=${seed} replays it: ${model.violations.join('; ')}`
 
@@ -145,7 +146,8 @@ describe('claim chain, one host', () => {
   it('claims 1 at once in an empty store, deadline first, and leads for a lease counted from before the link', () => {
     const chain = chainOf()
     expect(chain.handle({ kind: 'tick' }, 1_000)).toEqual([{ kind: 'list' }])
-    expect(chain.handle({ kind: 'listed', numbers: [] }, 1_100)).toEqual([{ kind: 'prepare', nonce: 'n1', term: 1, leaseMs: 3_000 }])
+    const prepare = { kind: 'prepare', nonce: 'n1', term: 1, leaseMs: 3_000 }
+    expect(chain.handle({ kind: 'listed', numbers: [] }, 1_100)).toEqual([prepare])
     expect(chain.handle({ kind: 'prepared', nonce: 'n1' }, 1_200)).toEqual([
       { kind: 'arm', at: 4_200 },
       { kind: 'attempt', number: 1, nonce: 'n1', sync: true },
@@ -180,9 +182,11 @@ describe('claim chain, one host', () => {
       chain.handle({ kind: 'tick' }, 1_000)
       chain.handle({ kind: 'listed', numbers: [] }, 1_000)
       chain.handle({ kind: 'prepared', nonce: 'n1' }, 1_000)
-      expect(chain.handle({ kind: 'attempted', number: 1, result }, 1_100)).toEqual([{ kind: 'disarm' }, { kind: 'discard', nonce: 'n1' }])
+      const givenUp = [{ kind: 'disarm' }, { kind: 'discard', nonce: 'n1' }]
+      expect(chain.handle({ kind: 'attempted', number: 1, result }, 1_100)).toEqual(givenUp)
       chain.handle({ kind: 'tick' }, chain.wakeAt)
-      expect(chain.handle({ kind: 'listed', numbers: [] }, 2_000)).toEqual([{ kind: 'prepare', nonce: 'n2', term: 1, leaseMs: 3_000 }])
+      const again = { kind: 'prepare', nonce: 'n2', term: 1, leaseMs: 3_000 }
+      expect(chain.handle({ kind: 'listed', numbers: [] }, 2_000)).toEqual([again])
     })
   }
 
@@ -252,7 +256,8 @@ describe('claim chain, one host', () => {
     const chain = leading()
     expect(chain.handle({ kind: 'resign' }, 1_500)).toEqual([{ kind: 'prepare', nonce: 'n2', term: 1, leaseMs: 0 }])
     expect(chain.state.role).toBe('follower')
-    expect(chain.handle({ kind: 'prepared', nonce: 'n2' }, 1_600)).toEqual([{ kind: 'attempt', number: 2, nonce: 'n2', sync: false }])
+    const attempt = { kind: 'attempt', number: 2, nonce: 'n2', sync: false }
+    expect(chain.handle({ kind: 'prepared', nonce: 'n2' }, 1_600)).toEqual([attempt])
     expect(kinds(chain.handle({ kind: 'attempted', number: 2, result: 'won' }, 1_700))).toEqual(['disarm', 'discard', 'discard'])
     chain.handle({ kind: 'tick' }, chain.wakeAt)
     chain.handle({ kind: 'listed', numbers: [1, 2] }, 2_000)

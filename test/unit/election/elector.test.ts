@@ -36,7 +36,10 @@ afterEach(async () => {
   await rm(root, { recursive: true })
 })
 
-const elect = (instance: string, options: Partial<ElectorOptions> & { files?: FileOperations } = {}): { elector: Elector; deadline: RecordingDeadline } => {
+const elect = (
+  instance: string,
+  options: Partial<ElectorOptions> & { files?: FileOperations } = {},
+): { elector: Elector; deadline: RecordingDeadline } => {
   const deadline = new RecordingDeadline()
   const { files, ...rest } = options
   const elector = new Elector({
@@ -61,7 +64,8 @@ const until = async (condition: () => boolean | Promise<boolean>): Promise<void>
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 5))
 }
 
-const numbers = async (directory: string): Promise<number[]> => (await new DirectoryStore(root).list(directory)).map((name) => parseClaimNumber(name)!)
+const numbers = async (directory: string): Promise<number[]> =>
+  (await new DirectoryStore(root).list(directory)).map((name) => parseClaimNumber(name)!)
 
 describe('elector', () => {
   it('leads an empty store at once, renews, and keeps the first claim of its term', async () => {
@@ -84,7 +88,10 @@ describe('elector', () => {
   it('lets one of two lead, and the other take over after the lease when it is gone', async () => {
     const { elector: a } = elect('a')
     const { elector: b } = elect('b')
-    const first = Promise.race([leads(a).then((leading) => ({ leading, who: a, other: b })), leads(b).then((leading) => ({ leading, who: b, other: a }))])
+    const first = Promise.race([
+      leads(a).then((leading) => ({ leading, who: a, other: b })),
+      leads(b).then((leading) => ({ leading, who: b, other: a })),
+    ])
     a.start()
     b.start()
     const { leading, who, other } = await first
@@ -140,7 +147,10 @@ describe('elector', () => {
     let failing = false
     const files: FileOperations = {
       ...realFiles,
-      link: (existing, path) => (failing ? Promise.reject(Object.assign(new Error('input/output error'), { code: 'EIO' })) : realFiles.link(existing, path)),
+      link: (existing, path) => {
+        if (!failing) return realFiles.link(existing, path)
+        return Promise.reject(Object.assign(new Error('input/output error'), { code: 'EIO' }))
+      },
     }
     const { elector } = elect('a', { files })
     const leading = leads(elector)
@@ -158,7 +168,7 @@ describe('elector', () => {
       link: async (existing, path) => {
         await realFiles.link(existing, path)
         failures += 1
-        throw Object.assign(new Error(failures % 2 === 0 ? 'file exists' : 'input/output error'), { code: failures % 2 === 0 ? 'EEXIST' : 'EIO' })
+        throw Object.assign(new Error('the reply was lost'), { code: failures % 2 === 0 ? 'EEXIST' : 'EIO' })
       },
     }
     const { elector } = elect('a', { files })

@@ -314,7 +314,9 @@ export class Model {
       case 'attempt': {
         const { number, nonce } = command
         const { state } = host.chain
-        if (this.options.armEarly === true && state.role === 'leader') this.#carryOut(host, { kind: 'arm', at: this.clock(host) + this.leaseMs })
+        if (this.options.armEarly === true && state.role === 'leader') {
+          this.#carryOut(host, { kind: 'arm', at: this.clock(host) + this.leaseMs })
+        }
         return this.#operate(host, () => this.#link(number, nonce), (result) =>
           this.#event(host, { kind: 'attempted', number, result: result ?? 'unknown' }),
         )
@@ -403,7 +405,8 @@ export class Model {
   #act(act: Act): void {
     this.acts.push(act)
     if (act.term < this.#highestActed) {
-      this.violations.push(`at ${act.at.toFixed(1)} ms ${act.instance} acted in term ${act.term} after term ${this.#highestActed} had`)
+      const what = `${act.instance} acted in term ${act.term} after term ${this.#highestActed} had`
+      this.violations.push(`at ${act.at.toFixed(1)} ms ${what}`)
     }
     this.#highestActed = Math.max(this.#highestActed, act.term)
   }

@@ -21,7 +21,8 @@ afterEach(async () => {
 })
 
 const mountinfo = (options: string, type = 'nfs4'): string =>
-  `21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n36 21 0:50 / ${root} rw,relatime shared:2 - ${type} server:/export ${options}\n`
+  '21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n' +
+  `36 21 0:50 / ${root} rw,relatime shared:2 - ${type} server:/export ${options}\n`
 
 const failed = (results: readonly CheckResult[]): string[] => results.filter((result) => !result.ok).map((result) => result.name)
 
@@ -30,7 +31,8 @@ describe('the checks of a store', () => {
     const before = await readdir(root)
     const results = await checkStore(root, { reserveBytes: 1, mountinfo: mountinfo('rw,vers=4.2,hard') })
     expect(failed(results)).toEqual([])
-    expect(results.map((result) => result.name)).toEqual(['mount', 'owner', 'identity', 'space', 'writable', 'link', 'sync', 'listing', 'removing'])
+    const names = ['mount', 'owner', 'identity', 'space', 'writable', 'link', 'sync', 'listing', 'removing']
+    expect(results.map((result) => result.name)).toEqual(names)
     expect(await readdir(root)).toEqual(before)
   })
 
@@ -44,7 +46,8 @@ describe('the checks of a store', () => {
     expect(failed(await checkStore(root, { reserveBytes: Number.MAX_SAFE_INTEGER }))).toEqual(['space'])
     await chmod(root, 0o777)
     expect(failed(await checkStore(root, { reserveBytes: 1 }))).toEqual(['owner'])
-    expect(failed(await checkStore(join(root, 'missing'), { reserveBytes: 1 }))).toEqual(['mount', 'owner', 'identity', 'space', 'writable'])
+    const missing = await checkStore(join(root, 'missing'), { reserveBytes: 1 })
+    expect(failed(missing)).toEqual(['mount', 'owner', 'identity', 'space', 'writable'])
   })
 
   it('find a link that replaces, a listing that hides and data that changes', async () => {
@@ -56,7 +59,8 @@ describe('the checks of a store', () => {
       },
     }
     expect(failed(await checkStore(root, { reserveBytes: 1, files: replacing }))).toContain('link')
-    const hiding = { ...realFiles, readdir: async (path: string) => (await realFiles.readdir(path)).filter((name) => name !== 'fresh') }
+    const without = async (path: string): Promise<string[]> => (await realFiles.readdir(path)).filter((name) => name !== 'fresh')
+    const hiding = { ...realFiles, readdir: without }
     expect(failed(await checkStore(root, { reserveBytes: 1, files: hiding }))).toContain('listing')
     const changing = {
       ...realFiles,
@@ -76,7 +80,8 @@ describe('the checks of a store', () => {
       for (const result of results) if (!result.ok) expect(result.remedy).toBeTruthy()
     }
     for (const operation of ['sync', 'link', 'mkdir', 'free', 'rename']) {
-      const results = await checkStore(root, { reserveBytes: 1, files: new FaultyFiles({ operation, nth: 1, errno: 'EIO', done: false }) })
+      const files = new FaultyFiles({ operation, nth: 1, errno: 'EIO', done: false })
+      const results = await checkStore(root, { reserveBytes: 1, files })
       expect(failed(results), operation).not.toEqual([])
       expect(results.find((result) => !result.ok)?.detail).toMatch(/EIO/)
     }
@@ -95,7 +100,8 @@ describe('mounts', () => {
     ] as const) {
       expect(judgeMount(findMount(mountinfo(options), root)!).ok, options).toBe(ok)
     }
-    expect(judgeMount(findMount(mountinfo('rw', 'tmpfs'), root)!)).toMatchObject({ ok: true, remedy: expect.any(String) as string })
+    const memory = judgeMount(findMount(mountinfo('rw', 'tmpfs'), root)!)
+    expect(memory).toMatchObject({ ok: true, remedy: expect.any(String) as string })
   })
 
   it('are found by the longest and latest mount point, unescaped', () => {

@@ -144,7 +144,8 @@ describe('a store in which any primitive call fails once', () => {
             expect(failed, what).toBeInstanceOf(UsherError)
             const error = failed as UsherError
             expect(error.code, what).toBe(errno === 'ENOSPC' ? 'store_full' : 'store_unavailable')
-            expect(error.details, what).toMatchObject({ errno, operation: expect.any(String) as string, name: expect.any(String) as string })
+            const some = expect.any(String) as string
+            expect(error.details, what).toMatchObject({ errno, operation: some, name: some })
             // Stale handles are opened again by path; a link, though, is never made twice.
             if (errno === 'ESTALE' && counting.calls[nth - 1] !== 'close') expect(name, what).toMatch(/^claim/)
             await work(healthy(store))
@@ -229,7 +230,11 @@ describe('claim', () => {
 
   it('never looks up the name before it is there', async () => {
     const looked: string[] = []
-    const files = { ...realFiles, stat: (path: string) => (looked.push(path), realFiles.stat(path)), link: () => Promise.reject(errnoError('EIO')) }
+    const stat = (path: string): ReturnType<typeof realFiles.stat> => {
+      looked.push(path)
+      return realFiles.stat(path)
+    }
+    const files = { ...realFiles, stat, link: () => Promise.reject(errnoError('EIO')) }
     const store = await freshStore()
     await store.publish('mine', content)
     await failure(new DirectoryStore(store.root, files).claim('claim', 'mine'))

@@ -26,7 +26,8 @@ const refused = async (work: Promise<unknown>): Promise<string> => {
 describe('the identity of a store', () => {
   it('is made once, by one of many that start together, with every directory there', async () => {
     const directory = join(root, 'new', 'store')
-    const opened = await Promise.all(Array.from({ length: 8 }, (_, i) => openStore(directory, { create: true, host: `host${i}` })))
+    const hosts = Array.from({ length: 8 }, (_, i) => `host${i}`)
+    const opened = await Promise.all(hosts.map((host) => openStore(directory, { create: true, host })))
     expect(new Set(opened.map(({ identity }) => identity.uuid)).size).toBe(1)
     const again = await openStore(directory, { create: false })
     expect(again.identity).toEqual(opened[0]!.identity)

@@ -36,7 +36,9 @@ describe('names in the store', () => {
       expect(layout.parseSegmentFile(text)).toBeNull()
     }
     for (const text of ['0000000001.log.1', '1.log', 'log']) expect(layout.parseLedgerFile(text)).toBeNull()
-    for (const text of [`${instance}/017`, `${instance}/0`, `${instance}`, 'node7/1', '/1']) expect(layout.parseSegment(text)).toBeNull()
+    for (const text of [`${instance}/017`, `${instance}/0`, instance, 'node7/1', '/1']) {
+      expect(layout.parseSegment(text)).toBeNull()
+    }
     expect(layout.parseRequestFile('.x.json')).toBeNull()
     expect(() => layout.requestName('../x')).toThrow(/can't be the id/)
     expect(() => layout.claimName(-1)).toThrow(/can't be the number/)
@@ -56,6 +58,8 @@ describe('an instance id', () => {
       expect(minted).toMatch(/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/)
       expect(layout.parseInstance(minted)).not.toBeNull()
     }
-    for (const text of ['..', 'node7', '.a-20261123T040000-3fa9c1', 'a/b-20261123T040000-3fa9c1']) expect(layout.parseInstance(text)).toBeNull()
+    for (const text of ['..', 'node7', '.a-20261123T040000-3fa9c1', 'a/b-20261123T040000-3fa9c1']) {
+      expect(layout.parseInstance(text)).toBeNull()
+    }
   })
 })

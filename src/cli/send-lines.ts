@@ -1,0 +1,110 @@
+// Lines of a stream, plain or gzipped, however large it is: in batches, one for each piece that was read, with
+// constant memory. A line's number is its place in the file, from 1.
+import { Buffer } from 'node:buffer'
+import { type Readable, Transform, type TransformCallback } from 'node:stream'
+import { createGunzip } from 'node:zlib'
+import { messageOf, UsherError } from '../base/errors.ts'
+
+export interface Line {
+  readonly number: number
+  /** Without its end; undefined where the line is no UTF-8 or too long. */
+  readonly text: string | undefined
+  readonly problem?: string
+}
+
+/** A line longer than this is no job: no frame could take it. */
+export const lineBytesMax = 16 * 1024 * 1024
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const newline = 0x0a
+
+/** Passes bytes on, and says how many came by. */
+class Counter extends Transform {
+  readonly #onBytes: (bytes: number) => void
+
+  constructor(onBytes: (bytes: number) => void) {
+    super()
+    this.#onBytes = onBytes
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    this.#onBytes(chunk.length)
+    done(null, chunk)
+  }
+}
+
+/** The bytes, unpacked where the first two say that they are gzip's. */
+const unpacked = async function* (input: Readable, onBytes: (bytes: number) => void): AsyncGenerator<Buffer> {
+  const counted = input.pipe(new Counter(onBytes))
+  input.on('error', (error) => counted.destroy(error))
+  const source = counted[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  let head = Buffer.alloc(0)
+  while (head.length < 2) {
+    const { value, done } = await source.next()
+    if (done === true) break
+    head = Buffer.concat([head, value])
+  }
+  const rest = async function* (): AsyncGenerator<Buffer> {
+    yield head
+    for (;;) {
+      const { value, done } = await source.next()
+      if (done === true) return
+      yield value
+    }
+  }
+  if (head[0] !== 0x1f || head[1] !== 0x8b) return yield* rest()
+  const gunzip = createGunzip()
+  const feeding = (async () => {
+    for await (const chunk of rest()) {
+      if (!gunzip.write(chunk)) await new Promise((resolve) => gunzip.once('drain', resolve).once('close', resolve))
+      if (gunzip.destroyed) return
+    }
+    gunzip.end()
+  })()
+  feeding.catch((error: unknown) => gunzip.destroy(error instanceof Error ? error : new Error(messageOf(error))))
+  try {
+    for await (const chunk of gunzip) yield chunk as Buffer
+  } catch (error) {
+    throw new UsherError('input_invalid', `the gzip data is damaged: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+const decode = (bytes: Buffer, number: number): Line => {
+  const end = bytes.at(-1) === 0x0d ? bytes.length - 1 : bytes.length
+  const bom = number === 1 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0
+  try {
+    return { number, text: utf8.decode(bytes.subarray(bom, end)) }
+  } catch {
+    // A wrong byte is the one thing that this decoder throws for.
+    return { number, text: undefined, problem: 'the line is not UTF-8' }
+  }
+}
+
+export const readLines = async function* (input: Readable, onBytes: (bytes: number) => void = () => {}): AsyncGenerator<Line[]> {
+  let partial: Buffer[] = []
+  let partialBytes = 0
+  let number = 0
+  const finish = (last: Buffer): Line => {
+    number++
+    const bytes = partial.length === 0 ? last : Buffer.concat([...partial, last])
+    const tooLong = partialBytes + last.length > lineBytesMax
+    partial = []
+    partialBytes = 0
+    return tooLong ? { number, text: undefined, problem: `the line has more than ${lineBytesMax} bytes` } : decode(bytes, number)
+  }
+  for await (const chunk of unpacked(input, onBytes)) {
+    const lines: Line[] = []
+    let start = 0
+    for (let end = chunk.indexOf(newline); end >= 0; end = chunk.indexOf(newline, start)) {
+      lines.push(finish(chunk.subarray(start, end)))
+      start = end + 1
+    }
+    if (start < chunk.length) {
+      partialBytes += chunk.length - start
+      // What is too long isn't kept, only counted.
+      if (partialBytes <= lineBytesMax) partial.push(chunk.subarray(start))
+    }
+    if (lines.length > 0) yield lines
+  }
+  if (partialBytes > 0) yield [finish(Buffer.alloc(0))]
+}
