@@ -1,7 +1,7 @@
 // Lines of a stream, plain or gzipped, however large it is: in batches, one for each piece that was read, with
 // constant memory. A line's number is its place in the file, from 1.
 import { Buffer } from 'node:buffer'
-import { type Readable, Transform, type TransformCallback } from 'node:stream'
+import { pipeline, Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { messageOf, UsherError } from '../base/errors.ts'
 
@@ -18,53 +18,31 @@ export const lineBytesMax = 16 * 1024 * 1024
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const newline = 0x0a
 
-/** Passes bytes on, and says how many came by. */
-class Counter extends Transform {
-  readonly #onBytes: (bytes: number) => void
-
-  constructor(onBytes: (bytes: number) => void) {
-    super()
-    this.#onBytes = onBytes
-  }
-
-  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#onBytes(chunk.length)
-    done(null, chunk)
-  }
-}
-
 /** The bytes, unpacked where the first two say that they are gzip's. */
 const unpacked = async function* (input: Readable, onBytes: (bytes: number) => void): AsyncGenerator<Buffer> {
-  const counted = input.pipe(new Counter(onBytes))
-  input.on('error', (error) => counted.destroy(error))
-  const source = counted[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  const source = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  const next = async (): Promise<Buffer | undefined> => {
+    const { value, done } = await source.next()
+    if (done === true) return undefined
+    onBytes(value.length)
+    return value
+  }
   let head = Buffer.alloc(0)
   while (head.length < 2) {
-    const { value, done } = await source.next()
-    if (done === true) break
-    head = Buffer.concat([head, value])
+    const chunk = await next()
+    if (chunk === undefined) break
+    head = Buffer.concat([head, chunk])
   }
   const rest = async function* (): AsyncGenerator<Buffer> {
-    yield head
-    for (;;) {
-      const { value, done } = await source.next()
-      if (done === true) return
-      yield value
-    }
+    for (let chunk: Buffer | undefined = head; chunk !== undefined; chunk = await next()) yield chunk
   }
   if (head[0] !== 0x1f || head[1] !== 0x8b) return yield* rest()
-  const gunzip = createGunzip()
-  const feeding = (async () => {
-    for await (const chunk of rest()) {
-      if (!gunzip.write(chunk)) await new Promise((resolve) => gunzip.once('drain', resolve).once('close', resolve))
-      if (gunzip.destroyed) return
-    }
-    gunzip.end()
-  })()
-  feeding.catch((error: unknown) => gunzip.destroy(error instanceof Error ? error : new Error(messageOf(error))))
+  // An error of either end destroys both, and comes out of the loop.
+  const gunzip = pipeline(Readable.from(rest(), { objectMode: false }), createGunzip(), () => undefined)
   try {
     for await (const chunk of gunzip) yield chunk as Buffer
   } catch (error) {
+    if (!String((error as { code?: unknown }).code).startsWith('Z_')) throw error
     throw new UsherError('input_invalid', `the gzip data is damaged: ${messageOf(error)}`, { cause: error })
   }
 }

@@ -67,7 +67,7 @@ export class SendReport {
     if (kind === 'refused' && failure.retryable) this.refusedForNow++
     const { line, id, code, field, reason } = failure
     if (this.#json) this.#output.stdout.write(`${JSON.stringify({ line, id, outcome: kind, code, field, reason })}\n`)
-    if (this.#shown++ < shownMax) this.message(`line ${line}: ${code}${field === '' ? '' : ` ${field}`}: ${reason}`)
+    if (this.#shown++ < shownMax) this.message(`line ${line}: ${code}: ${reason}`)
     else if (this.#shown === shownMax + 1) this.message(`further jobs are counted${this.#json ? ' here' : ''}; --json lists each`)
   }
 

@@ -10,7 +10,7 @@ import { type Client, connect, type NumberedJob } from '../client/client.ts'
 import { defaultPort } from '../client/options.ts'
 import type { JobInput, JobSpecInput } from '../protocol/job-spec.ts'
 import { type Line, readLines } from './send-lines.ts'
-import { SendReport } from './send-report.ts'
+import { type SendOutput, SendReport } from './send-report.ts'
 import { swfExecutable, SwfReader } from './send-swf.ts'
 
 export interface SendOptions {
@@ -63,8 +63,8 @@ export const registerSend = (program: Command): void => {
 }
 
 /** Bytes of the input, where that can be known. */
-const openInput = (file: string): { input: Readable; bytes: number | undefined } => {
-  if (file === '-') return { input: process.stdin, bytes: undefined }
+const openInput = (file: string, stdin: Readable): { input: Readable; bytes: number | undefined } => {
+  if (file === '-') return { input: stdin, bytes: undefined }
   try {
     const stat = statSync(file)
     if (stat.isDirectory()) throw new UsherError('input_invalid', `${file} is a directory`)
@@ -166,16 +166,19 @@ const exitStatus = (report: SendReport, interrupted: boolean): number => {
 }
 
 /** Returns the exit status; throws what kept it from sending at all. */
-export const send = async (file: string, options: SendOptions): Promise<number> => {
-  const { input, bytes } = openInput(file)
-  const report = new SendReport(options.json === true, { stdout: process.stdout, stderr: process.stderr, env: process.env })
+export const send = async (file: string, options: SendOptions, io: SendOutput & { readonly stdin: Readable } = process): Promise<number> => {
+  const { input, bytes } = openInput(file, io.stdin)
+  const report = new SendReport(options.json === true, io)
   report.totalBytes = bytes
   const source = new JobSource(options, report)
   const abort = new AbortController()
+  let client: Client | undefined
+  let ids: IdFile | undefined
   let interrupted = false
   const onInterrupt = (): void => {
     if (interrupted) return abort.abort()
     interrupted = true
+    if (client === undefined) return abort.abort()
     source.stopped = true
     report.message('stopping: waiting for what is sent (again to stop at once)')
     // Ends a read that waits for input; what was read is dropped.
@@ -183,8 +186,6 @@ export const send = async (file: string, options: SendOptions): Promise<number> 
   }
   process.on('SIGINT', onInterrupt)
   process.on('SIGTERM', onInterrupt)
-  let client: Client | undefined
-  let ids: IdFile | undefined
   try {
     const timeoutMs = options.timeout * 1000
     client = await connect({
@@ -199,20 +200,22 @@ export const send = async (file: string, options: SendOptions): Promise<number> 
       lingerMs: 2,
       signal: abort.signal,
     })
-    const { idOf } = { idOf: client.idOf.bind(client) }
+    const sender = client
     if (options.ids !== undefined) ids = new IdFile(options.ids)
-    const idFile = ids
     await client.sendAll(source.jobs(input, client), {
       signal: abort.signal,
       onAccepted: (first, jobs) => {
         report.accepted += jobs
-        idFile?.add(Array.from({ length: jobs }, (_, i) => idOf(first + i)))
+        ids?.add(Array.from({ length: jobs }, (_, i) => sender.idOf(first + i)))
         report.progress()
       },
       onFailed: (error) => {
         const id = String(error.details['id'] ?? '')
         const line = Number(id.slice(id.lastIndexOf('-') + 1))
         report.failed({ line, id, code: error.code, retryable: error.retryable, field: String(error.details['field'] ?? ''), reason: error.message })
+        if (error.details['reason'] !== 'timed_out' || sender.connectedTo !== undefined || source.stopped) return
+        source.stopped = true
+        report.message('no host is reachable any more: the rest of the input is not read')
       },
     }).catch((error: unknown) => {
       // The read that an interrupt ended; everything sent has its answer.

@@ -58,6 +58,8 @@ export class Dispatcher {
   readonly #loaded = new Map<string, Loaded>()
   #loadedBytes = 0
   #inFlight = 0
+  /** Jobs taken whose intents are on their way to stable storage: the driver doesn't count them yet. */
+  #intending = 0
   #stopped = false
   #fatal: unknown = null
   /** Nothing is handed over before this time: the cluster said so, or refused everything. */
@@ -110,7 +112,7 @@ export class Dispatcher {
     while (!this.#stopped) {
       if (this.#fatal !== null) throw this.#fatal
       const room = this.#inFlight < driver.limits.inFlightMax && clock.nowMs() >= this.#closedUntilMs
-      const capacity = room ? (driver.capacity?.() ?? Number.POSITIVE_INFINITY) : 0
+      const capacity = room ? (driver.capacity?.() ?? Number.POSITIVE_INFINITY) - this.#intending : 0
       const batch = capacity > 0 ? this.#take(Math.min(capacity, driver.limits.batchJobsMax)) : null
       if (batch !== null) {
         this.#inFlight += 1
@@ -201,8 +203,14 @@ export class Dispatcher {
   async #intendAndSubmit(segment: Loaded, indexes: readonly number[]): Promise<void> {
     const { cluster, driver, origin } = this.#options
     const of = segment.book.ref
-    await this.#write([{ k: 'intent', of, cluster, jobs: runsOf(indexes) }])
     const jobs: Submission[] = indexes.map((index) => segment.lines.job(index))
+    this.#intending += jobs.length
+    try {
+      await this.#write([{ k: 'intent', of, cluster, jobs: runsOf(indexes) }])
+    } finally {
+      this.#intending -= jobs.length
+    }
+    // From here to the call nothing may come between: capacity() and #intending count each job once.
     const outcomes = await driver.submit(jobs, origin, this.#abort.signal)
     invariant(outcomes.length === jobs.length, `driver ${driver.kind} answers for each job`)
     await this.#write(this.#recordsOf(of, indexes, outcomes))
