@@ -37,7 +37,8 @@ Napi::Value index(const Napi::CallbackInfo& info) {
   result.Set("offsets", column<Napi::Float64Array>(env, index.offsets));
   result.Set("clusterOf", column<Napi::Uint16Array>(env, index.cluster_of));
   Napi::Array clusters = Napi::Array::New(env, index.clusters.size());
-  for (uint32_t i = 0; i < index.clusters.size(); i++) clusters.Set(i, Napi::String::New(env, index.clusters[i]));
+  for (uint32_t i = 0; i < index.clusters.size(); i++)
+    clusters.Set(i, Napi::String::New(env, index.clusters[i]));
   result.Set("clusters", clusters);
   return result;
 }

@@ -1,5 +1,5 @@
-// transform, recoverSegment and xxh64 (src/base/native.ts). The input is read where it is; the lines are handed over
-// in the memory they were written to.
+// transform, recoverSegment and xxh64 (src/base/native.ts). The input is read where it is; the lines are
+// handed over in the memory they were written to.
 #include <napi.h>
 
 #include <cstdint>
@@ -34,8 +34,9 @@ Napi::Value transform_xml(const Napi::CallbackInfo& info) {
     result.Set("jsonl", Napi::Buffer<uint8_t>::New(env, 0));
   } else {
     // Copies where the engine takes no outside memory, and frees at once then.
-    result.Set("jsonl", Napi::Buffer<uint8_t>::NewOrCopy(env, transformed.jsonl.release(), transformed.bytes,
-                                                         [](Napi::Env, uint8_t* bytes) { FreeDeleter{}(bytes); }));
+    result.Set("jsonl",
+               Napi::Buffer<uint8_t>::NewOrCopy(env, transformed.jsonl.release(), transformed.bytes,
+                                                [](Napi::Env, uint8_t* bytes) { FreeDeleter{}(bytes); }));
   }
   result.Set("jobs", Napi::Number::New(env, static_cast<double>(transformed.jobs)));
   return result;

@@ -15,7 +15,8 @@
 namespace usher {
 namespace {
 
-// A string literal as a template argument: pieces of markup are compared and copied as words known to the compiler.
+// A string literal as a template argument: pieces of markup are compared and copied as words known to the
+// compiler.
 template <size_t n>
 struct Literal {
   char text[n]{};
@@ -127,7 +128,8 @@ struct Bounds {
 
 // Copies text up to `stop`, which is `<` in elements and `"` in attributes, as the inside of a JSON string.
 template <uint8_t stop>
-[[gnu::always_inline]] inline bool copy_text(const uint8_t*& in, uint8_t*& to, const Bounds& bounds) noexcept {
+[[gnu::always_inline]] inline bool copy_text(const uint8_t*& in, uint8_t*& to,
+                                             const Bounds& bounds) noexcept {
   for (;;) {
     if (in > bounds.in_max) [[unlikely]] return false;
     if (to > bounds.out.limit()) [[unlikely]] to = bounds.out.grow(to);
@@ -146,7 +148,8 @@ template <uint8_t stop>
 }
 
 // 1 to 16 digits in canonical form, within the bounds.
-[[gnu::always_inline]] inline bool copy_integer(const uint8_t*& in, uint8_t*& to, uint64_t min, uint64_t max) noexcept {
+[[gnu::always_inline]] inline bool copy_integer(const uint8_t*& in, uint8_t*& to, uint64_t min,
+                                                uint64_t max) noexcept {
   uint64_t value = 0;
   size_t length = 0;
   for (; length < 17 && static_cast<uint8_t>(in[length] - '0') < 10; length++) {
@@ -162,7 +165,8 @@ template <uint8_t stop>
 // The functions below answer: 1 taken, 0 not there, -1 not canonical.
 
 template <Literal name>
-[[gnu::always_inline]] inline int text_element(const uint8_t*& in, uint8_t*& to, const Bounds& bounds) noexcept {
+[[gnu::always_inline]] inline int text_element(const uint8_t*& in, uint8_t*& to,
+                                               const Bounds& bounds) noexcept {
   constexpr auto open = Literal("<") + name + Literal(">");
   constexpr auto close = Literal("</") + name + Literal(">");
   constexpr auto key = Literal(",\"") + name + Literal("\":\"");
@@ -207,7 +211,8 @@ template <Literal name, bool default_value>
 
 // <environment> or <custom_attributes>: names without anything to escape, in strictly ascending order.
 template <Literal name, Literal item, bool variables>
-[[gnu::always_inline]] inline int pairs_element(const uint8_t*& in, uint8_t*& to, const Bounds& bounds) noexcept {
+[[gnu::always_inline]] inline int pairs_element(const uint8_t*& in, uint8_t*& to,
+                                                const Bounds& bounds) noexcept {
   constexpr auto open = Literal("<") + name + Literal(">");
   constexpr auto close = Literal("</") + name + Literal(">");
   constexpr auto key = Literal(",\"") + name + Literal("\":{");
@@ -242,7 +247,8 @@ template <Literal name, Literal item, bool variables>
   return 1;
 }
 
-[[gnu::always_inline]] inline int arguments_element(const uint8_t*& in, uint8_t*& to, const Bounds& bounds) noexcept {
+[[gnu::always_inline]] inline int arguments_element(const uint8_t*& in, uint8_t*& to,
+                                                    const Bounds& bounds) noexcept {
   if (!take<"<arguments>">(in)) return 0;
   put<",\"arguments\":[">(to);
   do {
@@ -276,11 +282,12 @@ template <Literal name, Literal item, bool variables>
   return 1;
 }
 
-[[gnu::always_inline]] inline int attributes_element(const uint8_t*& in, uint8_t*& to, const Bounds& bounds) noexcept {
+[[gnu::always_inline]] inline int attributes_element(const uint8_t*& in, uint8_t*& to,
+                                                     const Bounds& bounds) noexcept {
   if (!take<"<attributes>">(in)) return 0;
   put<",\"attributes\":{">(to);
-  // The first member follows a brace, so its comma goes: one byte back, and the brace again when all is there. The
-  // buffer may move meanwhile, hence a distance.
+  // The first member follows a brace, so its comma goes: one byte back, and the brace again when all is
+  // there. The buffer may move meanwhile, hence a distance.
   const size_t start = static_cast<size_t>(to - bounds.out.data()) - 1;
   to--;
   const uint8_t* const members = in;
@@ -302,7 +309,8 @@ template <Literal name, Literal item, bool variables>
 bool is_digit(uint8_t byte) noexcept { return static_cast<uint8_t>(byte - '0') < 10; }
 
 // Attributes and elements; `line` is where the line begins in the buffer.
-bool read_job(const uint8_t*& in, uint8_t*& to, size_t line, const Bounds& bounds, size_t& cluster_at) noexcept {
+bool read_job(const uint8_t*& in, uint8_t*& to, size_t line, const Bounds& bounds,
+              size_t& cluster_at) noexcept {
   constexpr size_t digest_digits = 16;
   constexpr size_t timestamp_length = 24;
   constexpr size_t traceparent_length = 55;
@@ -325,7 +333,8 @@ bool read_job(const uint8_t*& in, uint8_t*& to, size_t line, const Bounds& bound
   to += timestamp_length;
   if (!take<"\" cluster=\"">(in)) return false;
   put<"\",">(to);
-  // The cluster stands before the traceparent in XML and behind it in JSON: it is written, and moved if need be.
+  // The cluster stands before the traceparent in XML and behind it in JSON: it is written, and moved if need
+  // be.
   cluster_at = static_cast<size_t>(to - bounds.out.data()) - line;
   put<"\"cluster\":\"">(to);
   const uint8_t* start = in;
@@ -373,8 +382,8 @@ bool read_job(const uint8_t*& in, uint8_t*& to, size_t line, const Bounds& bound
 
 }  // namespace
 
-const uint8_t* read_canonical_job(const uint8_t* in, const uint8_t* end, std::string_view provenance, uint64_t index,
-                                  JsonBuffer& out) noexcept {
+const uint8_t* read_canonical_job(const uint8_t* in, const uint8_t* end, std::string_view provenance,
+                                  uint64_t index, JsonBuffer& out) noexcept {
   static_assert(canonical_margin + canonical_provenance_max < JsonBuffer::slack);
   if (static_cast<size_t>(end - in) <= canonical_margin) return nullptr;
   const Bounds bounds{end - canonical_margin, out};

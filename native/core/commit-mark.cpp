@@ -58,20 +58,23 @@ bool ends_as_mark(std::string_view line) noexcept {
 
 std::optional<CommitMark> parse_commit_mark(std::string_view text) noexcept {
   CommitMark mark{};
-  if (!take(text, mark_start) || !take(text, "jobs=\"") || !take_number(text, mark.jobs) || !take(text, "\" bytes=\"") ||
-      !take_number(text, mark.bytes) || !take(text, "\" crc32c=\"") || !take_crc(text, mark.crc32c) || text != "\"?>") {
+  if (!take(text, mark_start) || !take(text, "jobs=\"") || !take_number(text, mark.jobs) ||
+      !take(text, "\" bytes=\"") || !take_number(text, mark.bytes) || !take(text, "\" crc32c=\"") ||
+      !take_crc(text, mark.crc32c) || text != "\"?>") {
     return std::nullopt;
   }
   return mark;
 }
 
-bool CommitMarkChecker::is_true(size_t offset, std::string_view text, uint64_t jobs, std::string* why) noexcept {
+bool CommitMarkChecker::is_true(size_t offset, std::string_view text, uint64_t jobs,
+                                std::string* why) noexcept {
   crc_ = crc32c(document_.subspan(checked_, offset - checked_), crc_);
   checked_ = offset;
   const std::optional<CommitMark> mark = parse_commit_mark(text);
   if (mark && mark->bytes == offset && mark->crc32c == crc_ && mark->jobs == jobs) return true;
   if (why == nullptr) return false;
-  *why = "the commit mark " + quoted(text.size() > 4 ? text.substr(2, text.size() - 4) : text) + " is false: ";
+  *why =
+      "the commit mark " + quoted(text.size() > 4 ? text.substr(2, text.size() - 4) : text) + " is false: ";
   if (!mark) {
     *why += "it isn't of the form that usher writes";
   } else if (mark->bytes != offset) {
@@ -92,7 +95,8 @@ bool CommitMarkScanner::next(std::string* why) noexcept {
     const uint8_t* from = document_.data() + line_;
     const size_t left = document_.size() - line_;
     const void* found = std::memchr(from, '\n', left);
-    const size_t length = found == nullptr ? left : static_cast<size_t>(static_cast<const uint8_t*>(found) - from);
+    const size_t length =
+        found == nullptr ? left : static_cast<size_t>(static_cast<const uint8_t*>(found) - from);
     const std::string_view line(reinterpret_cast<const char*>(from), length);
     const size_t start = line_;
     line_ += length + 1;

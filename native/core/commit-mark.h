@@ -1,6 +1,6 @@
 // The marks that end each group commit of a segment (docs/store.md): `<?usher-commit jobs="…" bytes="…"
-// crc32c="…"?>` on a line of its own. Finds and checks them in bytes that may be torn or damaged, by looking at
-// beginnings and ends of lines alone. It knows no XML and never trusts a byte that no true mark covers.
+// crc32c="…"?>` on a line of its own. Finds and checks them in bytes that may be torn or damaged, by looking
+// at beginnings and ends of lines alone. It knows no XML and never trusts a byte that no true mark covers.
 #pragma once
 
 #include <cstddef>
@@ -28,8 +28,8 @@ class CommitMarkChecker {
  public:
   explicit CommitMarkChecker(std::span<const uint8_t> document) noexcept : document_(document) {}
 
-  // The mark `text`, which stands at `offset`, is true after so many jobs. If it isn't and `why` is given, `why`
-  // says what is wrong with it, in words.
+  // The mark `text`, which stands at `offset`, is true after so many jobs. If it isn't and `why` is given,
+  // `why` says what is wrong with it, in words.
   bool is_true(size_t offset, std::string_view text, uint64_t jobs, std::string* why) noexcept;
 
  private:
@@ -38,11 +38,12 @@ class CommitMarkChecker {
   uint32_t crc_ = 0;
 };
 
-// Goes through the lines of a document and stops at those that are marks, or were before a byte or two of them
-// changed: a line that begins or ends as a mark does.
+// Goes through the lines of a document and stops at those that are marks, or were before a byte or two of
+// them changed: a line that begins or ends as a mark does.
 class CommitMarkScanner {
  public:
-  explicit CommitMarkScanner(std::span<const uint8_t> document) noexcept : document_(document), checker_(document) {}
+  explicit CommitMarkScanner(std::span<const uint8_t> document) noexcept
+      : document_(document), checker_(document) {}
 
   // False: there are no more.
   bool next(std::string* why = nullptr) noexcept;

@@ -8,7 +8,17 @@
 
 namespace usher {
 
-enum class Kind : uint8_t { text, integer, seconds, boolean, arguments, variables, labels, resources, attributes };
+enum class Kind : uint8_t {
+  text,
+  integer,
+  seconds,
+  boolean,
+  arguments,
+  variables,
+  labels,
+  resources,
+  attributes
+};
 
 struct ElementRule {
   std::string_view name;
@@ -73,7 +83,7 @@ bool JobReader::fail_schema(size_t offset, std::string reason) noexcept {
 }
 
 bool JobReader::is_neutral(const XmlAttribute& attribute) noexcept {
-  if (attribute.uri == xmlns_uri) return true;
+  if (attribute.uri == xmlns_namespace_uri) return true;
   return attribute.uri == schema_instance_uri &&
          (attribute.local == "schemaLocation" || attribute.local == "noNamespaceSchemaLocation");
 }
@@ -81,8 +91,8 @@ bool JobReader::is_neutral(const XmlAttribute& attribute) noexcept {
 bool JobReader::read(std::string_view provenance, uint64_t index) noexcept {
   const size_t start = reader_.token_offset();
   if (reader_.uri() != segment_uri || reader_.local() != "job") {
-    return fail_schema(start, "the element " + quoted(reader_.name()) + " can't stand in <segment>, only <job> of " +
-                                  std::string(segment_uri));
+    return fail_schema(start, "the element " + quoted(reader_.name()) +
+                                  " can't stand in <segment>, only <job> of " + std::string(segment_uri));
   }
   if (!write_head()) return false;
   out_.append(",\"spec\":");
@@ -118,7 +128,8 @@ bool JobReader::write_head() noexcept {
   if (at == nullptr) return fail_schema(start, "<job> has no attribute 'at'");
   if (cluster == nullptr) return fail_schema(start, "<job> has no attribute 'cluster'");
   if (!is_job_id(id->value)) {
-    return fail_schema(id->offset, quoted(id->value) + " is no job id, 16 lower-case hexadecimal digits, '-', a number");
+    return fail_schema(id->offset,
+                       quoted(id->value) + " is no job id, 16 lower-case hexadecimal digits, '-', a number");
   }
   const std::string_view time = trimmed(at->value);
   if (!is_timestamp(time)) {
@@ -183,9 +194,10 @@ bool JobReader::read_children(const ElementRule* rules, size_t count, std::strin
       return fail_schema(at, "the element " + quoted(reader_.name()) + " can't stand in " + tag(parent));
     }
     if (index < due) {
-      return fail_schema(at, index + 1 == due ? tag(name) + " stands twice in " + tag(parent)
-                                              : tag(name) + " stands behind " + tag(rules[due - 1].name) +
-                                                    " in " + tag(parent) + ", where it has to stand before it");
+      return fail_schema(at, index + 1 == due
+                                 ? tag(name) + " stands twice in " + tag(parent)
+                                 : tag(name) + " stands behind " + tag(rules[due - 1].name) + " in " +
+                                       tag(parent) + ", where it has to stand before it");
     }
     if (!executable_seen && index > executable_index) break;
     if (index == executable_index) executable_seen = true;
@@ -228,7 +240,8 @@ bool JobReader::read_element(const ElementRule& rule) noexcept {
     case Kind::boolean: {
       if (!read_text(rule.name, text_)) return false;
       const auto value = parse_boolean(text_);
-      if (!value) return fail_schema(start, tag(rule.name) + " is " + quoted(text_) + ", neither true nor false");
+      if (!value)
+        return fail_schema(start, tag(rule.name) + " is " + quoted(text_) + ", neither true nor false");
       if (*value == rule.default_value) return true;
       write_key(rule.name);
       out_.append(*value ? "true" : "false");
@@ -240,8 +253,8 @@ bool JobReader::read_element(const ElementRule& rule) noexcept {
     case Kind::resources:
     case Kind::attributes: {
       const bool resources = rule.kind == Kind::resources;
-      const std::span<const ElementRule> rules =
-          resources ? std::span<const ElementRule>(resources_rules) : std::span<const ElementRule>(attributes_rules);
+      const std::span<const ElementRule> rules = resources ? std::span<const ElementRule>(resources_rules)
+                                                           : std::span<const ElementRule>(attributes_rules);
       const size_t before = out_.size();
       write_key(rule.name);
       const size_t members = out_.size();
@@ -268,8 +281,8 @@ bool JobReader::read_text(std::string_view element, std::string& text) noexcept 
       case XmlToken::instruction: break;
       case XmlToken::end_element: return true;
       case XmlToken::start_element:
-        return fail_schema(reader_.token_offset(),
-                           "the element " + quoted(reader_.name()) + " stands in the text of " + tag(element));
+        return fail_schema(reader_.token_offset(), "the element " + quoted(reader_.name()) +
+                                                       " stands in the text of " + tag(element));
       case XmlToken::end:
       case XmlToken::failure: return fail_xml();
     }
@@ -282,7 +295,8 @@ bool JobReader::read_arguments() noexcept {
   char separator = '[';
   while (next_child("arguments")) {
     if (reader_.uri() != segment_uri || reader_.local() != "argument") {
-      return fail_schema(reader_.token_offset(), "the element " + quoted(reader_.name()) + " can't stand in <arguments>");
+      return fail_schema(reader_.token_offset(),
+                         "the element " + quoted(reader_.name()) + " can't stand in <arguments>");
     }
     if (!no_attributes() || !read_text("argument", text_)) return false;
     out_.append(std::string_view(&separator, 1));
@@ -340,7 +354,8 @@ bool JobReader::read_pairs(const ElementRule& rule, std::string_view item) noexc
   for (size_t i = 0; i < order.size(); i++) {
     const auto& [name, value] = pairs_[order[i]];
     if (i > 0 && pairs_[order[i - 1]].first == name) {
-      return fail_schema(offsets[order[i]], "the name " + quoted(name) + " stands twice in " + tag(rule.name));
+      return fail_schema(offsets[order[i]],
+                         "the name " + quoted(name) + " stands twice in " + tag(rule.name));
     }
     out_.append(std::string_view(&separator, 1));
     out_.append_string(name);

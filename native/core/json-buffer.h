@@ -33,7 +33,8 @@ class JsonBuffer {
   void commit(const uint8_t* end) noexcept { size_ = static_cast<size_t>(end - bytes_.get()); }
   void truncate(size_t size) noexcept { size_ = size; }
 
-  // Makes room for `more` bytes and the slack behind `to`, which points into this buffer; returns where it moved.
+  // Makes room for `more` bytes and the slack behind `to`, which points into this buffer; returns where it
+  // moved.
   [[gnu::noinline]] uint8_t* grow(uint8_t* to, size_t more = 1) noexcept {
     const auto used = static_cast<size_t>(to - bytes_.get());
     size_t capacity = capacity_ * 2;

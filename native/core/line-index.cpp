@@ -87,7 +87,9 @@ bool ends_as_line(std::string_view text) noexcept {
   if (!text.ends_with("}}")) return false;
   text.remove_suffix(2);
   size_t digits = 0;
-  while (digits < text.size() && text[text.size() - 1 - digits] >= '0' && text[text.size() - 1 - digits] <= '9') digits++;
+  while (digits < text.size() && text[text.size() - 1 - digits] >= '0' &&
+         text[text.size() - 1 - digits] <= '9')
+    digits++;
   text.remove_suffix(digits);
   return digits > 0 && text.ends_with(",\"index\":");
 }
@@ -102,11 +104,13 @@ class Indexer {
     uint64_t producer = 0;
     uint64_t sequence = 0;
     uint64_t digest = 0;
-    if (!take(line, "{\"id\":\"") || !take_hex16(line, producer) || !take(line, "-") || !take_sequence(line, sequence)) {
+    if (!take(line, "{\"id\":\"") || !take_hex16(line, producer) || !take(line, "-") ||
+        !take_sequence(line, sequence)) {
       return "a job id at its beginning";
     }
     if (!take(line, ",\"digest\":\"") || !take_hex16(line, digest) || !take(line, "\"")) return "a digest";
-    if (!take(line, ",\"accepted\":\"") || !is_timestamp(line.substr(0, 24))) return "the time of its acceptance";
+    if (!take(line, ",\"accepted\":\"") || !is_timestamp(line.substr(0, 24)))
+      return "the time of its acceptance";
     line.remove_prefix(24);
     if (!take(line, "\"")) return "the time of its acceptance";
     if (take(line, ",\"traceparent\":\"")) {
@@ -164,8 +168,8 @@ LineIndex index_lines(std::span<const uint8_t> jsonl) noexcept {
     }
     if (missing != nullptr) {
       LineIndex failed;
-      failed.failure = "line " + std::to_string(index.offsets.size() + 1) + " (byte " + std::to_string(at) + ") lacks " +
-                       missing + ": it isn't a JSON line of usher's";
+      failed.failure = "line " + std::to_string(index.offsets.size() + 1) + " (byte " + std::to_string(at) +
+                       ") lacks " + missing + ": it isn't a JSON line of usher's";
       return failed;
     }
     index.offsets.push_back(static_cast<double>(at));

@@ -1,6 +1,6 @@
-// The columns of a .jsonl file that usher wrote: where lines begin, whose jobs they hold, with which digest and for
-// which cluster. Matches the fixed beginning and end of each line and never parses what is between; a line that
-// isn't of this form, or a file that ends within one, is refused whole.
+// The columns of a .jsonl file that usher wrote: where lines begin, whose jobs they hold, with which digest
+// and for which cluster. Matches the fixed beginning and end of each line and never parses what is between; a
+// line that isn't of this form, or a file that ends within one, is refused whole.
 #pragma once
 
 #include <cstdint>

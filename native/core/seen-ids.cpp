@@ -35,7 +35,8 @@ SeenIds::~SeenIds() noexcept {
 }
 
 size_t SeenIds::home(uint64_t producer, uint64_t number) const noexcept {
-  // Two rounds of a full multiplication folded onto itself, keyed: each bit of both depends on each of the secret's.
+  // Two rounds of a full multiplication folded onto itself, keyed: each bit of both depends on each of the
+  // secret's.
   const auto mix = [](uint64_t a, uint64_t b) {
     // GCC and Clang both have it; the standard has no name for it.
     __extension__ using Wide = unsigned __int128;

@@ -1,8 +1,10 @@
-// Which job ids have been seen, each with the digest of its content. Producers count their jobs, so ids come as runs:
-// 64 neighbouring sequences of a producer share a block with one bit each and their digests packed behind it. Dense
-// runs cost 8 bytes and a half an id; a lone id costs one slot of the table and nothing else. Not for several threads.
+// Which job ids have been seen, each with the digest of its content. Producers count their jobs, so ids come
+// as runs: 64 neighbouring sequences of a producer share a block with one bit each and their digests packed
+// behind it. Dense runs cost 8 bytes and a half an id; a lone id costs one slot of the table and nothing
+// else. Not for several threads.
 //
-// The table is open addressing over blocks, keyed with a secret, so that nobody outside can choose colliding ids.
+// The table is open addressing over blocks, keyed with a secret, so that nobody outside can choose colliding
+// ids.
 #pragma once
 
 #include <bit>
@@ -35,8 +37,9 @@ class SeenIds {
   uint64_t bytes() const noexcept { return bytes_; }
 
  private:
-  // `present`: bit i stands for sequence block × 64 + i; 0 marks a free slot. A single digest stands in the slot
-  // itself, more stand behind the pointer, in the order of their bits, in room for the next power of two.
+  // `present`: bit i stands for sequence block × 64 + i; 0 marks a free slot. A single digest stands in the
+  // slot itself, more stand behind the pointer, in the order of their bits, in room for the next power of
+  // two.
   struct Block {
     uint64_t producer;
     uint64_t number;

@@ -1,5 +1,5 @@
-// The simple types of docs/segment.xsd: what a value may look like, and what it means. White space is treated as XML
-// Schema 1.0 part 2 does, so that whatever a validator takes is taken here and nothing else.
+// The simple types of docs/segment.xsd: what a value may look like, and what it means. White space is treated
+// as XML Schema 1.0 part 2 does, so that whatever a validator takes is taken here and nothing else.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,6 @@ namespace usher {
 
 inline constexpr std::string_view segment_uri = "urn:usher:segment:1";
 inline constexpr std::string_view schema_instance_uri = "http://www.w3.org/2001/XMLSchema-instance";
-inline constexpr std::string_view xmlns_uri = "http://www.w3.org/2000/xmlns/";
 
 // Ten digits, as in the name of a segment's file.
 inline constexpr uint64_t segment_number_max = 9'999'999'999;
@@ -38,8 +37,8 @@ bool is_job_id(std::string_view text) noexcept;
 // `2026-11-23T04:00:00.124Z`, 24 bytes, a day that exists.
 bool is_timestamp(std::string_view text) noexcept;
 
-// Trace Context's: 2, 32, 16 and 2 lower-case hexadecimal digits with hyphens between; the first not ff, the trace and
-// the parent not zero.
+// Trace Context's: 2, 32, 16 and 2 lower-case hexadecimal digits with hyphens between; the first not ff, the
+// trace and the parent not zero.
 bool is_traceparent(std::string_view text) noexcept;
 
 }  // namespace usher

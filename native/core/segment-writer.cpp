@@ -29,7 +29,6 @@ SegmentWriter::SegmentWriter(SegmentWriterOptions options, GroupQueue& queue, Fi
                              SegmentWriterListener& listener) noexcept
     : options_(std::move(options)),
       queue_(queue),
-      ops_(ops),
       listener_(listener),
       directory_(ops, options_.directory),
       presence_ns_(long_ago),

@@ -116,7 +116,6 @@ class SegmentWriter {
 
   const SegmentWriterOptions options_;
   GroupQueue& queue_;
-  FileOps& ops_;
   SegmentWriterListener& listener_;
   SegmentDirectory directory_;
   SegmentWriterStats stats_;

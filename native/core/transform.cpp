@@ -17,7 +17,8 @@ class SegmentReader {
  public:
   SegmentReader(std::span<const uint8_t> xml, bool general_only) noexcept
       : xml_(xml),
-        // Lines come out longer than jobs go in, mostly by their provenance; memory not needed is never touched.
+        // Lines come out longer than jobs go in, mostly by their provenance; memory not needed is never
+        // touched.
         out_(xml.size() + xml.size() / 2),
         reader_(xml),
         job_(reader_, out_, failure_),
@@ -47,7 +48,8 @@ class SegmentReader {
       return job_.fail_schema(start, "the root element is " + quoted(reader_.name()) + ", not <segment> of " +
                                          std::string(segment_uri));
     }
-    constexpr std::string_view names[] = {"store", "host", "instance", "pid", "version", "config", "number", "opened"};
+    constexpr std::string_view names[] = {"store",   "host",   "instance", "pid",
+                                          "version", "config", "number",   "opened"};
     const XmlAttribute* found[std::size(names)] = {};
     for (const XmlAttribute& attribute : reader_.attributes()) {
       if (JobReader::is_neutral(attribute)) continue;
@@ -67,7 +69,8 @@ class SegmentReader {
     }
     const XmlAttribute& opened = *found[7];
     if (!is_timestamp(trimmed(opened.value))) {
-      return job_.fail_schema(opened.offset, quoted(opened.value) + " is no time of the form 2026-11-23T04:00:00.124Z");
+      return job_.fail_schema(opened.offset,
+                              quoted(opened.value) + " is no time of the form 2026-11-23T04:00:00.124Z");
     }
     if (!is_instance(found[2]->value)) {
       return job_.fail_schema(found[2]->offset, "the instance " + quoted(found[2]->value) +
@@ -90,14 +93,16 @@ class SegmentReader {
       const auto value = parse_integer(found[i]->value, 1, max);
       if (!value) {
         return job_.fail_schema(found[i]->offset, quoted(names[i]) + " is " + quoted(found[i]->value) +
-                                                      ", which is no integer from 1 to " + std::to_string(max));
+                                                      ", which is no integer from 1 to " +
+                                                      std::to_string(max));
       }
       provenance.append(*value);
     }
     provenance.append(",\"index\":");
     provenance_.assign(reinterpret_cast<const char*>(provenance.data()), provenance.size());
     // What the fast way matches are names without a prefix.
-    canonical_ = !general_only_ && reader_.name() == "segment" && provenance_.size() <= canonical_provenance_max;
+    canonical_ =
+        !general_only_ && reader_.name() == "segment" && provenance_.size() <= canonical_provenance_max;
     return true;
   }
 
@@ -169,8 +174,8 @@ class SegmentReader {
     return result;
   }
 
-  // Where bytes have changed since they were written, that is why the document can't be read: a false mark behind
-  // the place tells.
+  // Where bytes have changed since they were written, that is why the document can't be read: a false mark
+  // behind the place tells.
   void explain_by_mark() noexcept {
     if (failure_.code == SegmentError::segment_corrupt) return;
     CommitMarkScanner scanner(xml_);

@@ -1,6 +1,6 @@
-// A segment as XML → the same jobs as JSON lines, in one pass (docs/store.md, "Segments" and "JSON lines"). A pure
-// function: the same bytes in give the same bytes out, wherever and by whomever it is called. A segment is taken
-// whole or not at all.
+// A segment as XML → the same jobs as JSON lines, in one pass (docs/store.md, "Segments" and "JSON lines"). A
+// pure function: the same bytes in give the same bytes out, wherever and by whomever it is called. A segment
+// is taken whole or not at all.
 #pragma once
 
 #include <cstddef>

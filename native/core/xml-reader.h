@@ -1,7 +1,8 @@
-// Reads XML 1.0 (fifth edition) with namespaces from one contiguous buffer, token by token: the productions of
-// https://www.w3.org/TR/xml/ and https://www.w3.org/TR/xml-names/, without document type declarations and thereby
-// without any entity beyond the five. It doesn't validate. It must take every other well-formed document in UTF-8
-// and refuse everything that isn't one; it never looks outside of the buffer and never changes it.
+// Reads XML 1.0 (fifth edition) with namespaces from one contiguous buffer, token by token: the productions
+// of https://www.w3.org/TR/xml/ and https://www.w3.org/TR/xml-names/, without document type declarations and
+// thereby without any entity beyond the five. It doesn't validate. It must take every other well-formed
+// document in UTF-8 and refuse everything that isn't one; it never looks outside of the buffer and never
+// changes it.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +17,9 @@
 #include "text.h"
 
 namespace usher {
+
+inline constexpr std::string_view xml_namespace_uri = "http://www.w3.org/XML/1998/namespace";
+inline constexpr std::string_view xmlns_namespace_uri = "http://www.w3.org/2000/xmlns/";
 
 enum class XmlToken : uint8_t { start_element, end_element, text, instruction, end, failure };
 
@@ -35,7 +39,8 @@ class XmlReader {
   // The document must outlive the reader and what its views show.
   explicit XmlReader(std::span<const uint8_t> document) noexcept;
 
-  // Comments are passed over; an empty element tag yields a start and an end. After `end` or `failure` the same again.
+  // Comments are passed over; an empty element tag yields a start and an end. After `end` or `failure` the
+  // same again.
   XmlToken next() noexcept;
 
   // Of the last start_element; valid until the next token.
@@ -44,8 +49,8 @@ class XmlReader {
   std::string_view local() const noexcept { return local_; }
   std::span<const XmlAttribute> attributes() const noexcept { return attributes_; }
 
-  // Of the last text: references resolved, line ends normalised. A run of text may come in several tokens, cut
-  // where a comment, an instruction or a CDATA section stands.
+  // Of the last text: references resolved, line ends normalised. A run of text may come in several tokens,
+  // cut where a comment, an instruction or a CDATA section stands.
   std::string_view text() const noexcept { return text_; }
   // Where the last text begins that isn't white space, in bytes.
   size_t text_offset() const noexcept;
@@ -99,7 +104,8 @@ class XmlReader {
   bool read_declaration() noexcept;
   bool read_pseudo_attribute(std::string_view name, std::string_view& value) noexcept;
   bool read_ncname(std::string_view& name, const char* what) noexcept;
-  bool read_qname(std::string_view& name, std::string_view& prefix, std::string_view& local, const char* what) noexcept;
+  bool read_qname(std::string_view& name, std::string_view& prefix, std::string_view& local,
+                  const char* what) noexcept;
   bool read_reference(std::string& to) noexcept;
   bool read_start_tag() noexcept;
   bool read_attribute() noexcept;

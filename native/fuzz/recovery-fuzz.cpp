@@ -1,5 +1,6 @@
-// Fuzzes the recovery of torn segments. No fuzzer finds a CRC, so the input is a recipe: 0x01 stands for a true mark
-// of what stands so far, 0x02 for a whole job line, anything else for itself. Marks made so must be found again.
+// Fuzzes the recovery of torn segments. No fuzzer finds a CRC, so the input is a recipe: 0x01 stands for a
+// true mark of what stands so far, 0x02 for a whole job line, anything else for itself. Marks made so must be
+// found again.
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -41,8 +42,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     } else if (data[i] == 1 && (text.empty() || text.back() == '\n')) {
       char mark[120];
       const uint64_t jobs = jobs_in(text);
-      const int length = std::snprintf(mark, sizeof mark, "<?usher-commit jobs=\"%llu\" bytes=\"%zu\" crc32c=\"%08x\"?>",
-                                       static_cast<unsigned long long>(jobs), text.size(), crc32c(as_bytes(text)));
+      const int length =
+          std::snprintf(mark, sizeof mark, "<?usher-commit jobs=\"%llu\" bytes=\"%zu\" crc32c=\"%08x\"?>",
+                        static_cast<unsigned long long>(jobs), text.size(), crc32c(as_bytes(text)));
       text.append(mark, static_cast<size_t>(length));
       marked = text.size();
       jobs_marked = jobs;

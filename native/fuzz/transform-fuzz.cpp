@@ -1,5 +1,6 @@
-// Fuzzes the transform, the XML reader under it, and the index of lines behind it. Whatever comes in, the fast way
-// and the XML reader must agree to the byte, and what they write must be lines that index_lines takes.
+// Fuzzes the transform, the XML reader under it, and the index of lines behind it. Whatever comes in, the
+// fast way and the XML reader must agree to the byte, and what they write must be lines that index_lines
+// takes.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -27,9 +27,10 @@ std::string with_cluster(uint64_t sequence, std::string_view cluster, std::strin
 }  // namespace
 
 TEST("reads the columns of the lines that the transform wrote") {
-  const std::string lines =
-      lines_of(segment_head + with_cluster(0, "main") + with_cluster(UINT64_MAX, "a&quot;b\\c", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01") +
-               with_cluster(7, "main") + segment_tail);
+  const std::string lines = lines_of(
+      segment_head + with_cluster(0, "main") +
+      with_cluster(UINT64_MAX, "a&quot;b\\c", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01") +
+      with_cluster(7, "main") + segment_tail);
   const LineIndex index = index_lines(as_bytes(lines));
   CHECK_EQ(index.failure, std::string());
   if (!CHECK_EQ(index.producers.size(), 3u)) return;
@@ -72,11 +73,12 @@ TEST("names the line that isn't of the form that usher writes") {
     changed.replace(changed.find(from), from.size(), to);
     return index_lines(as_bytes(line + changed)).failure;
   };
-  for (const auto& [from, to] : {std::pair("{\"id\"", "{ \"id\""), std::pair("9f8c", "9F8C"), std::pair("-1\"", "-01\""),
-                                 std::pair("-1\"", "-18446744073709551616\""), std::pair("\"digest\"", "\"hash\""),
-                                 std::pair("2026-11", "2026-13"), std::pair("\"cluster\":\"main\"", "\"cluster\":\"\""),
-                                 std::pair("\"spec\":{", "\"spec\":["), std::pair("}}\n", "} }\n"),
-                                 std::pair("\"index\":0", "\"index\":")}) {
+  for (const auto& [from, to] :
+       {std::pair("{\"id\"", "{ \"id\""), std::pair("9f8c", "9F8C"), std::pair("-1\"", "-01\""),
+        std::pair("-1\"", "-18446744073709551616\""), std::pair("\"digest\"", "\"hash\""),
+        std::pair("2026-11", "2026-13"), std::pair("\"cluster\":\"main\"", "\"cluster\":\"\""),
+        std::pair("\"spec\":{", "\"spec\":["), std::pair("}}\n", "} }\n"),
+        std::pair("\"index\":0", "\"index\":")}) {
     CHECK(failure_with(from, to).starts_with("line 2 (byte " + std::to_string(line.size()) + ")"));
   }
 }

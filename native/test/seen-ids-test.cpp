@@ -48,7 +48,9 @@ TEST("answers as a plain map does, whatever the order of runs, gaps and repetiti
     for (uint64_t i = 0; i < length; i++) {
       const uint64_t digest = random.below(3);
       const auto [place, added] = model.try_emplace({producer, sequence}, digest);
-      const Answer expected = added ? Answer::added : place->second == digest ? Answer::same : Answer::conflict;
+      const Answer expected = added                     ? Answer::added
+                              : place->second == digest ? Answer::same
+                                                        : Answer::conflict;
       if (!CHECK_EQ(ids.admit(producer, sequence, digest), expected)) return;
       down ? sequence-- : sequence++;
     }

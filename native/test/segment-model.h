@@ -16,11 +16,13 @@ inline std::span<const uint8_t> as_bytes(std::string_view text) {
 
 inline const std::string segment_head =
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-    "<segment xmlns=\"urn:usher:segment:1\" store=\"s\" host=\"h\" instance=\"h-1\" pid=\"4711\" version=\"0.1.0\" "
+    "<segment xmlns=\"urn:usher:segment:1\" store=\"s\" host=\"h\" instance=\"h-1\" pid=\"4711\" "
+    "version=\"0.1.0\" "
     "config=\"c\" number=\"17\" opened=\"2026-11-23T04:00:00.123Z\">\n";
 inline const std::string segment_tail = "</segment>\n";
 
-inline std::string job_line(uint64_t sequence, std::string_view inside = "<executable>/bin/echo</executable>") {
+inline std::string job_line(uint64_t sequence,
+                            std::string_view inside = "<executable>/bin/echo</executable>") {
   return "<job id=\"9f8c2e71a4b0d3e5-" + std::to_string(sequence) +
          "\" at=\"2026-11-23T04:00:00.124Z\" cluster=\"main\">" + std::string(inside) + "</job>\n";
 }

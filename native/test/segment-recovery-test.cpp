@@ -27,7 +27,8 @@ Segment segment_of(const std::vector<unsigned>& groups, bool sealed) {
   uint64_t jobs = 0;
   for (const unsigned size : groups) {
     for (unsigned i = 0; i < size; i++) {
-      segment.text += job_line(++jobs, "<executable>/bin/sh</executable><arguments><argument>two\nlines</argument></arguments>");
+      segment.text += job_line(
+          ++jobs, "<executable>/bin/sh</executable><arguments><argument>two\nlines</argument></arguments>");
     }
     segment.text += mark_behind(segment.text, jobs);
     segment.groups.push_back({segment.text.size() - 1, jobs});

@@ -119,6 +119,16 @@ class TestOps : public FileOps {
     const std::lock_guard guard(mutex_);
     done_ += std::string(done_.empty() ? "" : " ") + operation;
   }
+  // Waits until exactly this has been done since take_done().
+  void wait_done(const std::string& all) {
+    while (true) {
+      {
+        const std::lock_guard guard(mutex_);
+        if (done_ == all) return;
+      }
+      usleep(100);
+    }
+  }
   std::string take_done() {
     const std::lock_guard guard(mutex_);
     return std::exchange(done_, {});
@@ -292,8 +302,8 @@ bool published_something(const Heard& heard) { return !heard.published.empty(); 
 TEST("a lone job costs one write and one sync, then its segment is published and the next one made") {
   Fixture fixture;
   fixture.start();
-  fixture.settle();
-  while (fixture.test_ops().take_done() != "open syncdir") usleep(100);
+  fixture.test_ops().wait_done("open syncdir");
+  fixture.test_ops().take_done();
   fixture.send({7});
   fixture.listener.wait(published_something);
   CHECK_EQ(fixture.test_ops().take_done(), "write fdatasync close rename open syncdir");

@@ -28,7 +28,8 @@ Reading outcome_of(std::string_view xml, bool general_only) {
   Reading outcome{{}, result.jobs, {}, result.failure.reason};
   if (result.bytes > 0) outcome.jsonl.assign(reinterpret_cast<const char*>(result.jsonl.get()), result.bytes);
   if (result.failure) {
-    outcome.failure = std::string(name_of(result.failure.code)) + " " + std::to_string(result.failure.place.line) + ":" +
+    outcome.failure = std::string(name_of(result.failure.code)) + " " +
+                      std::to_string(result.failure.place.line) + ":" +
                       std::to_string(result.failure.place.column);
     CHECK(!result.failure.reason.empty());
     CHECK_EQ(outcome.jsonl, std::string());
@@ -36,8 +37,8 @@ Reading outcome_of(std::string_view xml, bool general_only) {
   return outcome;
 }
 
-// The fast way only works where enough of the document follows: with a comment behind it both ways are gone, and
-// they must agree.
+// The fast way only works where enough of the document follows: with a comment behind it both ways are gone,
+// and they must agree.
 Reading read(std::string_view xml) {
   const Reading general = outcome_of(xml, true);
   CHECK_EQ(outcome_of(xml, false).failure, general.failure);
@@ -48,7 +49,9 @@ Reading read(std::string_view xml) {
   return general;
 }
 
-std::string segment_with(std::string_view inside) { return segment_head + std::string(inside) + segment_tail; }
+std::string segment_with(std::string_view inside) {
+  return segment_head + std::string(inside) + segment_tail;
+}
 
 std::string spec_of(const Reading& outcome) {
   const size_t from = outcome.jsonl.find("\"spec\":");
@@ -76,7 +79,8 @@ const std::string with_everything =
     "<processes_per_node>2</processes_per_node><cpu_cores_per_process>1</cpu_cores_per_process>"
     "<gpu_cores_per_process>0</gpu_cores_per_process><exclusive_node_use>true</exclusive_node_use>"
     "<memory>1073741824</memory></resources><attributes><duration>7205</duration><queue_name>q</queue_name>"
-    "<account>a</account><reservation_id>r</reservation_id><custom_attributes><attribute name=\"k\">v</attribute>"
+    "<account>a</account><reservation_id>r</reservation_id><custom_attributes><attribute "
+    "name=\"k\">v</attribute>"
     "</custom_attributes></attributes><pre_launch>b</pre_launch><post_launch>c</post_launch>"
     "<launcher>single</launcher></job>\n";
 
@@ -85,13 +89,16 @@ const std::string with_everything =
 TEST("writes a job with every field as docs/store.md shows it, to the byte") {
   const Reading outcome = read(segment_with(with_everything));
   const std::string hashed =
-      "\"cluster\":\"main\",\"spec\":{\"name\":\"n\",\"executable\":\"/bin/echo\",\"arguments\":[\"hello\",\"\"],"
+      "\"cluster\":\"main\",\"spec\":{\"name\":\"n\",\"executable\":\"/bin/"
+      "echo\",\"arguments\":[\"hello\",\"\"],"
       "\"directory\":\"/tmp\",\"inherit_environment\":false,\"environment\":{\"A\":\"1\",\"B\":\"\"},"
       "\"stdin_path\":\"i\",\"stdout_path\":\"o\",\"stderr_path\":\"e\",\"resources\":{\"__version\":1,"
       "\"node_count\":2,\"process_count\":4,\"processes_per_node\":2,\"cpu_cores_per_process\":1,"
       "\"gpu_cores_per_process\":0,\"exclusive_node_use\":true,\"memory\":1073741824},"
-      "\"attributes\":{\"duration\":\"7205 s\",\"queue_name\":\"q\",\"account\":\"a\",\"reservation_id\":\"r\","
-      "\"custom_attributes\":{\"k\":\"v\"}},\"pre_launch\":\"b\",\"post_launch\":\"c\",\"launcher\":\"single\"}";
+      "\"attributes\":{\"duration\":\"7205 "
+      "s\",\"queue_name\":\"q\",\"account\":\"a\",\"reservation_id\":\"r\","
+      "\"custom_attributes\":{\"k\":\"v\"}},\"pre_launch\":\"b\",\"post_launch\":\"c\",\"launcher\":"
+      "\"single\"}";
   uint8_t digest[16];
   write_hex16(xxh64(as_bytes(hashed)), digest);
   const std::string expected =
@@ -99,7 +106,8 @@ TEST("writes a job with every field as docs/store.md shows it, to the byte") {
       "\",\"accepted\":\"2026-11-23T04:00:00.124Z\","
       "\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"," +
       hashed +
-      ",\"provenance\":{\"store\":\"s\",\"host\":\"h\",\"instance\":\"h-1\",\"pid\":4711,\"version\":\"0.1.0\","
+      ",\"provenance\":{\"store\":\"s\",\"host\":\"h\",\"instance\":\"h-1\",\"pid\":4711,\"version\":\"0.1."
+      "0\","
       "\"config\":\"c\",\"segment\":17,\"index\":0}}\n";
   CHECK_EQ(outcome.failure, std::string());
   CHECK_EQ(outcome.jsonl, expected);
@@ -109,10 +117,12 @@ TEST("leaves out defaults and what is empty") {
   const std::string bare = "{\"executable\":\"x\"}";
   CHECK_EQ(spec("<executable>x</executable>"), bare);
   CHECK_EQ(spec("<executable>x</executable><inherit_environment>true</inherit_environment>"), bare);
-  CHECK_EQ(spec("<executable>x</executable><arguments></arguments><environment/><resources/><attributes/>"), bare);
-  CHECK_EQ(spec("<executable>x</executable><resources><exclusive_node_use>false</exclusive_node_use></resources>"
-                "<attributes><custom_attributes/></attributes>"),
+  CHECK_EQ(spec("<executable>x</executable><arguments></arguments><environment/><resources/><attributes/>"),
            bare);
+  CHECK_EQ(
+      spec("<executable>x</executable><resources><exclusive_node_use>false</exclusive_node_use></resources>"
+           "<attributes><custom_attributes/></attributes>"),
+      bare);
 }
 
 TEST("keeps text to the byte and escapes it for JSON") {
@@ -132,22 +142,34 @@ TEST("gives the same digest whatever the order of names, and another for any oth
     const Reading outcome = read(segment_with(job_line(1, inside)));
     return outcome.jsonl.substr(outcome.jsonl.find("\"digest\":"), 27);
   };
-  const std::string sorted = digest("<executable>x</executable><environment><variable name='A'>1</variable><variable name='B'>2</variable></environment>");
-  CHECK_EQ(digest("<executable>x</executable><environment><variable name='B'>2</variable><variable name='A'>1</variable></environment>"), sorted);
-  CHECK(digest("<executable>x</executable><environment><variable name='B'>1</variable><variable name='A'>2</variable></environment>") != sorted);
-  CHECK_EQ(spec("<executable>x</executable><attributes><custom_attributes><attribute name=\"\xc3\xa4\">1</attribute>"
-                "<attribute name=\"z\">2</attribute></custom_attributes></attributes>"),
-           std::string("{\"executable\":\"x\",\"attributes\":{\"custom_attributes\":{\"z\":\"2\",\"\xc3\xa4\":\"1\"}}}"));
+  const std::string sorted = digest(
+      "<executable>x</executable><environment><variable name='A'>1</variable><variable "
+      "name='B'>2</variable></environment>");
+  CHECK_EQ(digest("<executable>x</executable><environment><variable name='B'>2</variable><variable "
+                  "name='A'>1</variable></environment>"),
+           sorted);
+  CHECK(digest("<executable>x</executable><environment><variable name='B'>1</variable><variable "
+               "name='A'>2</variable></environment>") != sorted);
+  CHECK_EQ(
+      spec("<executable>x</executable><attributes><custom_attributes><attribute "
+           "name=\"\xc3\xa4\">1</attribute>"
+           "<attribute name=\"z\">2</attribute></custom_attributes></attributes>"),
+      std::string(
+          "{\"executable\":\"x\",\"attributes\":{\"custom_attributes\":{\"z\":\"2\",\"\xc3\xa4\":\"1\"}}}"));
 }
 
 TEST("takes segments written with a prefix, hints for validators and white space anywhere") {
   const Reading outcome = read(
       "<u:segment xmlns:u='urn:usher:segment:1' xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance'\n"
-      " xsi:schemaLocation='urn:usher:segment:1 segment.xsd' opened=' 2026-11-23T04:00:00.123Z ' number=' 17\n' "
-      "config='c' version='v' pid='1' instance='i' host='h' store='s'>\n\n <u:job cluster='m' at='\t2026-11-23T04:00:00.124Z' "
-      "id='9f8c2e71a4b0d3e5-0'\n>\n <u:executable>x</u:executable>\n<u:resources> <u:node_count> 2\n</u:node_count></u:resources></u:job\n></u:segment >");
+      " xsi:schemaLocation='urn:usher:segment:1 segment.xsd' opened=' 2026-11-23T04:00:00.123Z ' number=' "
+      "17\n' "
+      "config='c' version='v' pid='1' instance='i' host='h' store='s'>\n\n <u:job cluster='m' "
+      "at='\t2026-11-23T04:00:00.124Z' "
+      "id='9f8c2e71a4b0d3e5-0'\n>\n <u:executable>x</u:executable>\n<u:resources> <u:node_count> "
+      "2\n</u:node_count></u:resources></u:job\n></u:segment >");
   CHECK_EQ(outcome.failure, std::string());
-  CHECK_EQ(spec_of(outcome), std::string("{\"executable\":\"x\",\"resources\":{\"__version\":1,\"node_count\":2}}"));
+  CHECK_EQ(spec_of(outcome),
+           std::string("{\"executable\":\"x\",\"resources\":{\"__version\":1,\"node_count\":2}}"));
 }
 
 TEST("writes random jobs of the segment writer the same fast as by the XML reader") {
@@ -210,7 +232,8 @@ TEST("says where a job isn't as the schema has it") {
       {"<executable>x</executable><environment><variable>1</variable></environment>", "5:40"},
       {"<executable>x</executable><environment><variable name=''>1</variable></environment>", "5:50"},
       {"<executable>x</executable><environment><variable name='a=b'>1</variable></environment>", "5:50"},
-      {"<executable>x</executable><environment><variable name='a'>1</variable><variable name='a'>1</variable></environment>",
+      {"<executable>x</executable><environment><variable name='a'>1</variable><variable "
+       "name='a'>1</variable></environment>",
        "5:71"},
       {"<executable>x</executable><resources><node_count>0</node_count></resources>", "5:38"},
       {"<executable>x</executable><resources><node_count>2147483648</node_count></resources>", "5:38"},
@@ -218,11 +241,13 @@ TEST("says where a job isn't as the schema has it") {
       {"<executable>x</executable><resources><node_count>+1</node_count></resources>", "5:38"},
       {"<executable>x</executable><resources><node_count>01</node_count></resources>", "5:38"},
       {"<executable>x</executable><resources><node_count/></resources>", "5:38"},
-      {"<executable>x</executable><resources><gpu_cores_per_process>-1</gpu_cores_per_process></resources>", "5:38"},
+      {"<executable>x</executable><resources><gpu_cores_per_process>-1</gpu_cores_per_process></resources>",
+       "5:38"},
       {"<executable>x</executable><resources><memory>9007199254740992</memory></resources>", "5:38"},
       {"<executable>x</executable><resources><memory>99999999999999999999</memory></resources>", "5:38"},
       {"<executable>x</executable><attributes><duration>0</duration></attributes>", "5:39"},
-      {"<executable>x</executable><attributes><account>a</account><queue_name>q</queue_name></attributes>", "5:59"},
+      {"<executable>x</executable><attributes><account>a</account><queue_name>q</queue_name></attributes>",
+       "5:59"},
   };
   for (const auto& [inside, place] : cases) {
     const std::string expected = "schema_violated " + std::string(place);
@@ -237,8 +262,9 @@ TEST("says which attribute of a job or of the segment isn't as the schema has it
   };
   for (const auto& [from, to] :
        {std::pair("9f8c", "9F8C"), std::pair("-1\"", "-01\""), std::pair("-1\"", "-18446744073709551616\""),
-        std::pair("-1\"", "\""), std::pair("2026-11-23", "2026-02-29"), std::pair("04:00:00.124Z", "04:00:00.124"),
-        std::pair("04:00", "24:00"), std::pair("\"main\"", "\"\""), std::pair(" cluster=\"main\"", ""),
+        std::pair("-1\"", "\""), std::pair("2026-11-23", "2026-02-29"),
+        std::pair("04:00:00.124Z", "04:00:00.124"), std::pair("04:00", "24:00"),
+        std::pair("\"main\"", "\"\""), std::pair(" cluster=\"main\"", ""),
         std::pair("cluster=", "nonsense='' cluster="), std::pair("<job ", "<job xml:lang='e' "),
         std::pair("<job ", "<job traceparent='00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1' "),
         std::pair("<job ", "<job traceparent='00-00000000000000000000000000000000-b7ad6b7169203331-01' "),
@@ -247,8 +273,9 @@ TEST("says which attribute of a job or of the segment isn't as the schema has it
   }
   for (const auto& [from, to] :
        {std::pair("urn:usher:segment:1", "urn:usher:segment:2"), std::pair(" store=\"s\"", ""),
-        std::pair(" host=\"h\"", " host=\"\""), std::pair("h-1", "h/1"), std::pair("4711", "0"), std::pair("4711", "x"),
-        std::pair("number=\"17\"", "number=\"10000000000\""), std::pair("opened", "closed"), std::pair(":00.123Z", ":60.123Z")}) {
+        std::pair(" host=\"h\"", " host=\"\""), std::pair("h-1", "h/1"), std::pair("4711", "0"),
+        std::pair("4711", "x"), std::pair("number=\"17\"", "number=\"10000000000\""),
+        std::pair("opened", "closed"), std::pair(":00.123Z", ":60.123Z")}) {
     CHECK(read(changed(segment_with(job_line(1)), from, to)).failure.starts_with("schema_violated 2:"));
   }
   CHECK_EQ(read("<a/>").failure, std::string("schema_violated 1:1"));
@@ -256,7 +283,8 @@ TEST("says which attribute of a job or of the segment isn't as the schema has it
 }
 
 TEST("takes segments without jobs, with comments around, and without marks") {
-  const Reading outcome = read("<!-- c --><?p q?>" + segment_head.substr(segment_head.find('\n') + 1) + "<!-- c --><?p q?>" + segment_tail);
+  const Reading outcome = read("<!-- c --><?p q?>" + segment_head.substr(segment_head.find('\n') + 1) +
+                               "<!-- c --><?p q?>" + segment_tail);
   CHECK_EQ(outcome.failure, std::string());
   CHECK_EQ(outcome.jobs, 0u);
   CHECK_EQ(read(segment_with(job_line(1) + job_line(2))).jobs, 2u);

@@ -11,7 +11,8 @@ namespace {
 
 using namespace usher::test;
 
-// What a document says, in one line: <{uri}local {uri}a=v …>, text, <?target>, </>. Adjacent texts are joined.
+// What a document says, in one line: <{uri}local {uri}a=v …>, text, <?target>, </>. Adjacent texts are
+// joined.
 std::string told(std::string_view document) {
   // In memory of exactly its size, so that a sanitizer sees every byte read too many.
   const std::vector<uint8_t> exact(document.begin(), document.end());
@@ -52,15 +53,19 @@ TEST("reads elements, attributes in either quote, text and empty elements") {
 }
 
 TEST("passes over the declaration, a byte order mark, comments and instructions around the root") {
-  CHECK_EQ(told("\xef\xbb\xbf<?xml version='1.0' encoding='utf-8' standalone=\"no\" ?>\r\n<!-- -x- --><?p q?><a/>\n<!----><?r?>"),
+  CHECK_EQ(told("\xef\xbb\xbf<?xml version='1.0' encoding='utf-8' standalone=\"no\" ?>\r\n<!-- -x- --><?p "
+                "q?><a/>\n<!----><?r?>"),
            std::string("<?p><a></><?r>"));
   CHECK_EQ(told("<?xml version=\"1.0\"?><a/>"), std::string("<a></>"));
   CHECK_EQ(told("<?xml-stylesheet href='x'?><a/>"), std::string("<?xml-stylesheet><a></>"));
 }
 
 TEST("resolves the five entities and character references, in text and in attributes") {
-  CHECK_EQ(told("<a b='&amp;&lt;&gt;&quot;&apos;&#65;&#x42;&#9;&#xa;'>&amp;&lt;&gt;&quot;&apos;&#x1F600;&#0000067;</a>"),
-           std::string("<a b=&<>\"'AB\t\n>&<>\"'\xf0\x9f\x98\x80" "C</>"));
+  CHECK_EQ(told("<a "
+                "b='&amp;&lt;&gt;&quot;&apos;&#65;&#x42;&#9;&#xa;'>&amp;&lt;&gt;&quot;&apos;&#x1F600;&#"
+                "0000067;</a>"),
+           std::string("<a b=&<>\"'AB\t\n>&<>\"'\xf0\x9f\x98\x80"
+                       "C</>"));
 }
 
 TEST("normalises line ends in text and CDATA, and white space in attributes") {
@@ -164,11 +169,13 @@ TEST("says by line and column where a document stops being well-formed") {
 
 TEST("refuses a document that is cut at any byte") {
   const std::string document =
-      "\xef\xbb\xbf<?xml version=\"1.0\" encoding=\"utf-8\"?><!-- c --><p:a xmlns:p=\"u\" b='&#65;'>&lt;<![CDATA[x]]>\xc3\xa4<?q r?></p:a>";
+      "\xef\xbb\xbf<?xml version=\"1.0\" encoding=\"utf-8\"?><!-- c --><p:a xmlns:p=\"u\" "
+      "b='&#65;'>&lt;<![CDATA[x]]>\xc3\xa4<?q r?></p:a>";
   CHECK(!told(document).starts_with("xml_"));
   for (size_t length = 0; length < document.size(); length++) {
     const std::string found = told(std::string_view(document).substr(0, length));
-    if (!CHECK(found.starts_with("xml_malformed "))) check(false, __FILE__, __LINE__, std::to_string(length) + found);
+    if (!CHECK(found.starts_with("xml_malformed ")))
+      check(false, __FILE__, __LINE__, std::to_string(length) + found);
   }
 }
 

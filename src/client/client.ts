@@ -5,21 +5,23 @@
 import { Buffer } from 'node:buffer'
 import { EventEmitter, once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { codeOfWire, codes, messageOf, UsherError } from '../base/errors.ts'
+import { codeOfWire, UsherError } from '../base/errors.ts'
 import { ByteWriter } from '../protocol/byte-writer.ts'
 import { crc32c } from '../protocol/crc32c.ts'
-import { fieldNameOfTag } from '../protocol/fields.ts'
 import { encodeJob } from '../protocol/job-encoder.ts'
 import { formatProducer, producerOfName, randomProducer } from '../protocol/job-id.ts'
 import type { JobInput } from '../protocol/job-spec.ts'
 import type { RefusedJob } from '../protocol/messages.ts'
 import { parseJobSpec } from '../protocol/parse-job-spec.ts'
 import { BatchOwner, type BatchResult, SingleOwner, type Accepted } from './answers.ts'
-import { fullJitterMs, shuffled } from './backoff.ts'
+import { fullJitterMs } from './backoff.ts'
 import { Connection, type Goodbye } from './connection.ts'
-import { type Address, type ClientOptions, formatAddress, parseAddress, parseAddresses, type Settings, settingsOf } from './options.ts'
+import { Deadlines } from './deadlines.ts'
+import { Dialer } from './dialer.ts'
+import { type Address, type ClientOptions, formatAddress, parseAddresses, type Settings, settingsOf } from './options.ts'
 import { Outbox } from './outbox.ts'
 import { Unit } from './unit.ts'
+import { type GivenUp, inDoubtError, problemError, refusalError, tooLargeError, unsentError, withId } from './verdicts.ts'
 
 export type { Accepted, BatchResult } from './answers.ts'
 export type { Address, ClientOptions } from './options.ts'
@@ -82,8 +84,6 @@ interface ClientEvents {
 const slabBytes = 256 * 1024
 /** How long close() waits for a host to answer GOODBYE. */
 const goodbyeMs = 1_000
-/** The sweep for jobs whose time is over runs at most this often. */
-const sweepMs = 10
 const timerMostMs = 2 ** 31 - 1
 
 export class Client extends EventEmitter<ClientEvents> {
@@ -92,7 +92,8 @@ export class Client extends EventEmitter<ClientEvents> {
   readonly #name: string
   readonly #options: ClientOptions
   readonly #settings: Settings
-  readonly #addresses: readonly Address[]
+  readonly #dialer: Dialer
+  readonly #deadlines = new Deadlines((nowMs) => this.#giveUpLate(nowMs))
   readonly #outbox: Outbox
   readonly #ending = new AbortController()
   readonly #stats: ClientStats = {
@@ -101,12 +102,6 @@ export class Client extends EventEmitter<ClientEvents> {
   #slab = new ByteWriter(slabBytes)
   #sequence: number | undefined
   #connection: Connection | undefined
-  /** Addresses that a host named in its GOODBYE, for the next attempt. */
-  #named: Address[] = []
-  /** The address that said GOODBYE or was lost, tried last. */
-  #left: string | undefined
-  /** Attempts since a host last accepted something. */
-  #attempt = 0
   #refusals = 0
   #lastError: UsherError | undefined
   #linger: NodeJS.Timeout | undefined
@@ -115,8 +110,6 @@ export class Client extends EventEmitter<ClientEvents> {
   #due = false
   #draining = 0
   #pause: NodeJS.Timeout | undefined
-  #sweep: NodeJS.Timeout | undefined
-  #sweepAtMs = Infinity
   #room: (() => void)[] = []
   #empty: (() => void)[] = []
   #closing: Promise<void> | undefined
@@ -128,7 +121,15 @@ export class Client extends EventEmitter<ClientEvents> {
     if (options.clientId !== undefined && options.producer !== undefined) throw new UsherError('usage', 'give clientId or producer, not both')
     this.#options = options
     this.#settings = settingsOf(options)
-    this.#addresses = parseAddresses(options.addresses)
+    this.#dialer = new Dialer(
+      parseAddresses(options.addresses),
+      this.#settings,
+      (address) => this.#openConnection(address),
+      (address, error) => {
+        this.#lastError = error
+        this.emit('unreachable', { address, error })
+      },
+    )
     this.#outbox = new Outbox(options.crc32c ?? crc32c, (unit, frameBytesMax) => this.#tooLarge(unit, frameBytesMax))
     this.producer = options.producer ?? (options.clientId === undefined ? randomProducer() : producerOfName(options.clientId))
     this.#prefix = `${formatProducer(this.producer)}-`
@@ -136,7 +137,7 @@ export class Client extends EventEmitter<ClientEvents> {
     if (Buffer.byteLength(this.#name) > 255) throw new UsherError('usage', 'the name has more than 255 bytes')
     const known = options.clientId !== undefined || options.producer !== undefined
     this.#sequence = options.firstSequence ?? (known ? undefined : 1)
-    void this.#dial()
+    void this.#dialer.dial(this.#ending.signal)
   }
 
   get stats(): Readonly<ClientStats> & { readonly heldJobs: number; readonly heldBytes: number; readonly credit: number } {
@@ -198,7 +199,7 @@ export class Client extends EventEmitter<ClientEvents> {
           if (this.#full) await this.#whenRoom(Infinity, options.signal)
           this.#encode(owner, numbered.job, numbered.sequence, this.#deadline(options))
         } catch (error) {
-          owner.rejected(this.#asUsherError(error, numbered.sequence))
+          owner.rejected(withId(error, numbered.sequence === undefined ? undefined : this.idOf(numbered.sequence)))
         }
       }
     } finally {
@@ -264,7 +265,7 @@ export class Client extends EventEmitter<ClientEvents> {
     clearImmediate(this.#immediate)
     this.#connection?.destroy(new UsherError('closed', 'the client was closed'))
     for (const unit of this.#outbox.units()) this.#giveUp(unit, 'closed')
-    clearTimeout(this.#sweep)
+    this.#deadlines.stop()
     this.#wake()
   }
 
@@ -299,11 +300,7 @@ export class Client extends EventEmitter<ClientEvents> {
     const sequence = given ?? this.#sequence
     if (sequence === undefined) throw new UsherError('usage', 'a producer with a name gives each job its sequence, or sets firstSequence')
     const { job, problem } = parseJobSpec(input)
-    if (problem !== undefined) {
-      const place = problem.detail === undefined ? problem.field : `${problem.field} ${problem.detail}`
-      const details = { field: problem.field, ...(problem.detail === undefined ? {} : { detail: problem.detail }) }
-      throw new UsherError(problem.code, place === '' ? problem.message : `${place}: ${problem.message}`, { details })
-    }
+    if (problem !== undefined) throw problemError(problem)
     this.#checkSequences(sequence, 1)
     if (given === undefined) this.#sequence = sequence + 1
     if (this.#slab.length > 0 && this.#slab.length > this.#slab.capacity - 4096) this.#slab = new ByteWriter(slabBytes)
@@ -317,7 +314,7 @@ export class Client extends EventEmitter<ClientEvents> {
 
   #hold(unit: Unit): void {
     this.#outbox.add(unit)
-    if (unit.deadlineMs < this.#sweepAtMs) this.#armSweep(unit.deadlineMs)
+    this.#deadlines.add(unit.deadlineMs)
     const { batchBytes, batchJobs, lingerMs } = this.#settings
     if (this.#outbox.queuedBytes >= batchBytes || this.#outbox.queuedJobs >= batchJobs || this.#draining > 0) return this.#flush()
     if (this.#linger !== undefined || this.#immediate !== undefined) return
@@ -376,11 +373,8 @@ export class Client extends EventEmitter<ClientEvents> {
   }
 
   #tooLarge(unit: Unit, frameBytesMax: number): void {
-    const id = this.idOf(unit.first)
-    const bytes = unit.bytes.length
-    const message = `job ${id} has ${bytes} bytes; a frame to this host takes ${frameBytesMax}`
     this.#stats.refusedJobs++
-    this.#outbox.fail(unit, unit.first, new UsherError('job_too_large', message, { details: { id, bytes, bytesMax: frameBytesMax } }))
+    this.#outbox.fail(unit, unit.first, tooLargeError(this.idOf(unit.first), unit.bytes.length, frameBytesMax))
   }
 
   // Answers in.
@@ -391,31 +385,21 @@ export class Client extends EventEmitter<ClientEvents> {
       const unit = this.#outbox.flyingWith(sequence)
       if (unit === undefined) continue
       const code = codeOfWire(job.code)
-      const error = this.#refusal(connection, sequence, job)
+      const error = refusalError(this.idOf(sequence), connection.welcome.host, job)
       if (this.#settings.retry && error.retryable) {
         this.#stats.retriedJobs++
         if (code === 'draining' || code === 'retired') connection.leaving = true
         this.#outbox.delay(unit, sequence, error)
       } else {
-        this.#attempt = 0
+        this.#dialer.productive()
         this.#stats.refusedJobs++
-        this.#outbox.fail(unit, sequence, unit.doubt && error.retryable ? this.#inDoubt(sequence, 'refused', error) : error)
+        const doubt = unit.doubt && error.retryable
+        this.#outbox.fail(unit, sequence, doubt ? inDoubtError(this.idOf(sequence), 'refused', error) : error)
       }
     }
     this.#pauseDelayed(connection)
     this.#settled()
     this.#leaveWhenAnswered(connection)
-  }
-
-  #refusal(connection: Connection, sequence: number, job: RefusedJob): UsherError {
-    const code = codeOfWire(job.code) ?? 'job_malformed'
-    const field = fieldNameOfTag(job.field)
-    const id = this.idOf(sequence)
-    const place = [field, job.detail].filter((part) => part !== '').join(' ')
-    const unknown = codeOfWire(job.code) === undefined ? ` (code ${job.code})` : ''
-    return new UsherError(code, `job ${id} was refused: ${place === '' ? '' : `${place}: `}${codes[code].summary}${unknown}`, {
-      details: { id, field, detail: job.detail, host: connection.welcome.host, wire: job.code },
-    })
   }
 
   /** Refusals that pass with time hold back everything: whatever made a store refuse one job makes it refuse the next. */
@@ -434,7 +418,7 @@ export class Client extends EventEmitter<ClientEvents> {
   #onAck(connection: Connection, first: number, jobs: number): void {
     const accepted = this.#outbox.acknowledge(first, jobs)
     this.#stats.acceptedJobs += accepted
-    this.#attempt = 0
+    this.#dialer.productive()
     this.#refusals = 0
     this.#settled()
     this.#leaveWhenAnswered(connection)
@@ -451,21 +435,13 @@ export class Client extends EventEmitter<ClientEvents> {
 
   // Time.
 
-  #armSweep(atMs: number): void {
-    clearTimeout(this.#sweep)
-    this.#sweepAtMs = atMs
-    this.#sweep = setTimeout(() => this.#sweepNow(), Math.min(timerMostMs, Math.max(0, Math.ceil(atMs - performance.now()))))
-  }
-
-  #sweepNow(): void {
-    const now = performance.now()
+  #giveUpLate(nowMs: number): number {
     let next = Infinity
     for (const unit of this.#outbox.units()) {
-      if (unit.deadlineMs <= now) this.#giveUp(unit, 'timed_out')
+      if (unit.deadlineMs <= nowMs) this.#giveUp(unit, 'timed_out')
       else next = Math.min(next, unit.deadlineMs)
     }
-    this.#sweepAtMs = Infinity
-    if (next < Infinity) this.#armSweep(Math.max(next, now + sweepMs))
+    return next
   }
 
   #giveUpAll(owner: BatchOwner, why: 'aborted'): void {
@@ -473,76 +449,27 @@ export class Client extends EventEmitter<ClientEvents> {
   }
 
   /** Says of each job of the unit what is known when its time is over. */
-  #giveUp(unit: Unit, why: 'timed_out' | 'aborted' | 'closed'): void {
+  #giveUp(unit: Unit, why: GivenUp): void {
     const sent = unit.doubt || unit.state === 'flying'
     for (const sequence of [...unit.unanswered()]) {
-      if (unit.state === 'settled') break
       const id = this.idOf(sequence)
-      const details = { id, reason: why }
-      const error = sent
-        ? this.#inDoubt(sequence, why, unit.refusal ?? this.#lastError)
-        : (why === 'timed_out' && unit.refusal) || new UsherError(why, `job ${id}: ${codes[why].summary}; it was not sent`, { details, cause: this.#lastError })
-      if (sent) this.#stats.inDoubtJobs++
-      this.#outbox.fail(unit, sequence, error)
+      if (sent) {
+        this.#stats.inDoubtJobs++
+        this.#outbox.fail(unit, sequence, inDoubtError(id, why, unit.refusal ?? this.#lastError))
+      } else {
+        const refusal = why === 'timed_out' ? unit.refusal : undefined
+        this.#outbox.fail(unit, sequence, refusal ?? unsentError(id, why, this.#lastError))
+      }
     }
     this.#settled()
   }
 
-  #inDoubt(sequence: number, reason: string, cause: UsherError | undefined): UsherError {
-    const id = this.idOf(sequence)
-    return new UsherError('in_doubt', `job ${id} was sent and not answered (${reason}): it may or may not have been accepted`, {
-      details: { id, reason },
-      cause,
-    })
-  }
-
-  #asUsherError(error: unknown, sequence: number | undefined): UsherError {
-    const usher = error instanceof UsherError ? error : new UsherError('internal', messageOf(error), { cause: error })
-    if (sequence === undefined) return usher
-    return new UsherError(usher.code, usher.message, { details: { id: this.idOf(sequence), ...usher.details }, cause: usher.cause })
-  }
-
   // Connections: one at a time, over all addresses.
 
-  async #dial(): Promise<void> {
-    const { connectTimeoutMs, silenceMs, backoffBaseMs, backoffMostMs, random } = this.#settings
+  async #openConnection(address: Address): Promise<void> {
+    const { connectTimeoutMs, silenceMs } = this.#settings
     const settings = { producer: this.producer, name: this.#name, connectTimeoutMs, silenceMs, crc32c: this.#options.crc32c }
-    const { signal } = this.#ending
-    while (!this.#closed) {
-      if (this.#attempt > 0) {
-        const waitMs = fullJitterMs(this.#attempt - 1, backoffBaseMs, backoffMostMs, random)
-        await sleep(waitMs, undefined, { signal }).catch(() => undefined)
-      }
-      this.#attempt++
-      for (const address of this.#candidates()) {
-        if (this.#closed) return
-        try {
-          this.#adopt(await Connection.open(address, settings, signal))
-          return
-        } catch (error) {
-          const failure = this.#asUsherError(error, undefined)
-          if (this.#closed) return
-          this.#lastError = failure
-          this.emit('unreachable', { address: formatAddress(address), error: failure })
-        }
-      }
-    }
-  }
-
-  #candidates(): Address[] {
-    const seen = new Map<string, Address>()
-    for (const address of [...this.#named, ...shuffled(this.#addresses, this.#settings.random)]) {
-      const text = formatAddress(address)
-      if (!seen.has(text)) seen.set(text, address)
-    }
-    const last = this.#left === undefined ? undefined : seen.get(this.#left)
-    if (last !== undefined) {
-      seen.delete(this.#left!)
-      seen.set(this.#left!, last)
-    }
-    this.#named = []
-    this.#left = undefined
-    return [...seen.values()]
+    await Connection.open(address, settings, this.#ending.signal, (connection) => this.#adopt(connection))
   }
 
   #adopt(connection: Connection): void {
@@ -565,17 +492,7 @@ export class Client extends EventEmitter<ClientEvents> {
   }
 
   #onGoodbye(connection: Connection, goodbye: Goodbye): void {
-    if (this.#closing === undefined || this.#outbox.heldJobs > 0) {
-      this.#left = formatAddress(connection.address)
-      this.#named = goodbye.addresses.flatMap((text) => {
-        try {
-          return [parseAddress(text)]
-        } catch {
-          // An address that can't be read is of no use; the configured ones remain.
-          return []
-        }
-      })
-    }
+    this.#dialer.left(connection.address, goodbye.addresses)
     this.emit('goodbye', { ...goodbye, address: formatAddress(connection.address) })
     this.#leaveWhenAnswered(connection)
   }
@@ -584,7 +501,6 @@ export class Client extends EventEmitter<ClientEvents> {
   #leaveWhenAnswered(connection: Connection): void {
     if (!connection.leaving || this.#connection !== connection || this.#outbox.flyingUnits > 0) return
     if (this.#closing !== undefined && this.#outbox.heldJobs === 0) return
-    this.#left ??= formatAddress(connection.address)
     connection.destroy(new UsherError('draining', `${formatAddress(connection.address)} takes no more jobs`))
   }
 
@@ -595,10 +511,9 @@ export class Client extends EventEmitter<ClientEvents> {
     this.#stats.resentJobs += this.#outbox.ground()
     this.#due = true
     this.emit('disconnected', { address: formatAddress(connection.address), error })
-    // The only host there is needs a moment when it drains; others are tried at once, and before the one that was lost.
-    if (this.#left !== undefined && this.#named.length === 0 && this.#addresses.length === 1) this.#attempt = Math.max(1, this.#attempt)
-    this.#left = formatAddress(connection.address)
-    if (!this.#closed) void this.#dial()
+    this.#dialer.lost(connection.address)
+    const finished = this.#closing !== undefined && this.#outbox.heldJobs === 0
+    if (!this.#closed && !finished) void this.#dialer.dial(this.#ending.signal)
   }
 }
 

@@ -55,8 +55,16 @@ export class Connection {
   #expecting: () => boolean = () => false
   #end: UsherError | undefined
 
-  /** Resolves at WELCOME; rejects with `disconnected` or with the code of the host's ERROR. */
-  static open(address: Address, settings: ConnectionSettings, signal: AbortSignal): Promise<Connection> {
+  /**
+   * Resolves at WELCOME, after `onOpen`, which must attach(): frames may follow in the same bytes. Rejects with `disconnected` or
+   * with the code of the host's ERROR.
+   */
+  static open(
+    address: Address,
+    settings: ConnectionSettings,
+    signal: AbortSignal,
+    onOpen: (connection: Connection) => void,
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
       const where = formatAddress(address)
       const crc = settings.crc32c ?? crc32c
@@ -82,7 +90,8 @@ export class Connection {
         clearTimeout(timer)
         signal.removeEventListener('abort', abort)
         connection = new Connection(address, message, socket, crc, settings.silenceMs)
-        resolve(connection)
+        onOpen(connection)
+        resolve()
       }
       const decoder = new FrameDecoder({
         payloadBytesMax: answerBytesMax,
@@ -128,7 +137,7 @@ export class Connection {
     return this.welcome.host
   }
 
-  /** Events begin; nothing is lost between open() and this call if it comes in the same turn. */
+  /** Events begin. */
   attach(events: ConnectionEvents, expecting: () => boolean): void {
     this.#events = events
     this.#expecting = expecting

@@ -41,6 +41,9 @@ export class Transformer {
       maxThreads: options.threads,
       idleTimeout: 60_000,
       concurrentTasksPerWorker: 1,
+      // A worker that waits in Atomics.wait between tasks never turns its event loop, and what the addon handed out
+      // would never be freed.
+      atomics: 'disabled',
       // Workers hold one segment and its JSON outside of the heap; a small heap keeps many threads cheap.
       resourceLimits: { maxOldGenerationSizeMb: 64 },
     })

@@ -1,6 +1,5 @@
 // The lab for the drivers' tests: a Slurm that is taken up before a file's tests and down after them.
 import { execFileSync, spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from '../unit/drivers/jobs.ts'
 
@@ -13,7 +12,9 @@ export const lab = (verb: LabVerb): void => {
   if (result.status !== 0) throw new Error(`slurm-lab ${verb}: ${result.stderr.toString()}`)
 }
 
-export const labUrl = `unix:${process.env['SLURM_LAB'] ?? '/tmp/slurm-lab'}/rest/slurmrestd.sock`
+const folder = process.env['SLURM_LAB'] ?? '/tmp/slurm-lab'
+
+export const labUrl = `unix:${folder}/rest/slurmrestd.sock`
 
 /** What slurmctld knows of a job, as `scontrol show job` prints it. */
 export const showJob = (jobId: string): Record<string, string> => {
@@ -31,6 +32,5 @@ export const jobsOf = (id: string): string[] =>
     .filter((line) => line.includes(`|usher ${id} `))
     .map((line) => line.split('|')[0] as string)
 
-export const comments = (): string[] => execFileSync('squeue', ['-a', '-h', '-t', 'all', '-o', '%k']).toString().split('\n').filter((line) => line !== '')
-
-export const labLog = (name: string): string => readFileSync(join(process.env['SLURM_LAB'] ?? '/tmp/slurm-lab', 'log', name), 'utf8')
+/** Rewritten each time slurmctld saves its jobs. */
+export const stateFile = join(folder, 'state/job_state')

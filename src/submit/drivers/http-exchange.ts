@@ -74,7 +74,14 @@ export class HttpExchange {
   async exchange(request: HttpRequest, signal?: AbortSignal): Promise<Exchange> {
     if (signal?.aborted === true) return { kind: 'unsent', reason: 'given up before it was sent' }
     const abortOnClose = (this.#abortOnClose ??= await nativeAbortOnClose())
-    return new Promise((resolve) => this.#begin(request, signal, abortOnClose, resolve))
+    return new Promise((resolve) => {
+      try {
+        this.#begin(request, signal, abortOnClose, resolve)
+      } catch (error) {
+        // node checks headers and path before it asks for a socket: a line feed in a token, say.
+        resolve({ kind: 'unsent', reason: messageOf(error) })
+      }
+    })
   }
 
   #begin(request: HttpRequest, signal: AbortSignal | undefined, abortOnClose: AbortOnClose, resolve: (result: Exchange) => void): void {

@@ -25,7 +25,7 @@ export const chooseVersion = (paths: readonly string[]): ApiVersion | undefined 
   return Number.isFinite(number) ? { name: `v0.0.${number}`, number } : undefined
 }
 
-type Field = readonly [name: string, value: (value: OptionValue) => unknown]
+type Field = readonly [name: string | ((value: OptionValue) => string), value: (value: OptionValue) => unknown]
 
 const plain = (value: OptionValue): unknown => value
 const text = (value: OptionValue): unknown => String(value)
@@ -56,7 +56,6 @@ const common: Readonly<Record<string, Field>> = {
   partition: ['partition', plain],
   prefer: ['prefer', plain],
   qos: ['qos', plain],
-  requeue: ['requeue', plain],
   reservation: ['reservation', plain],
   'threads-per-core': ['threads_per_core', plain],
   wckey: ['wckey', plain],
@@ -64,6 +63,7 @@ const common: Readonly<Record<string, Field>> = {
 
 const early: Readonly<Record<string, Field>> = {
   ...common,
+  begin: ['begin_time', plain],
   'cpus-per-gpu': ['cpus_per_gpu', text],
   deadline: ['deadline', plain],
   // Anything but user and mcs means the whole node here; its own documentation says "true", which it doesn't take.
@@ -77,6 +77,8 @@ const early: Readonly<Record<string, Field>> = {
   'mem-per-cpu': ['memory_per_cpu', plain],
   'mem-per-gpu': ['memory_per_gpu', plain],
   nodes: ['nodes', (value) => [value, value]],
+  // `requeue` means yes whatever its value.
+  requeue: [(value) => (value === true ? 'requeue' : 'no_requeue'), () => true],
   time: ['time_limit', plain],
   'time-min': ['time_minimum', plain],
 }
@@ -89,12 +91,13 @@ const late = (version: number): Readonly<Record<string, Field>> => ({
   gpus: ['tres_per_job', (value) => `gres/gpu:${value}`],
   'gpus-per-node': ['tres_per_node', (value) => `gres/gpu:${value}`],
   'gpus-per-task': ['tres_per_task', (value) => (version >= 41 ? `gres/gpu=${value}` : `gres/gpu:${value}`)],
-  gres: ['tres_per_node', (value) => list(value) && (list(value) as string[]).map((gres) => (gres.startsWith('gres') ? gres : `gres/${gres}`)).join(',')],
+  gres: ['tres_per_node', (value) => String(value).split(',').map((gres) => (gres.startsWith('gres') ? gres : `gres/${gres}`)).join(',')],
   'mail-type': ['mail_type', list],
   mem: ['memory_per_node', optional],
   'mem-per-cpu': ['memory_per_cpu', optional],
   nodelist: ['required_nodes', list],
   nodes: ['nodes', text],
+  requeue: ['requeue', plain],
   time: ['time_limit', optional],
   'time-min': ['time_minimum', optional],
 })
@@ -107,8 +110,9 @@ export const submissionBody = (job: SlurmJob, version: ApiVersion): { readonly b
   for (const [option, value] of job.options) {
     const field = fields[option]
     if (field === undefined) return { refused: `slurmrestd ${version.name} has no way to say --${option}` }
-    if (Object.hasOwn(description, field[0])) return { refused: `slurmrestd ${version.name} can't say --${option} beside what else the job asks for` }
-    description[field[0]] = field[1](value)
+    const name = typeof field[0] === 'string' ? field[0] : field[0](value)
+    if (Object.hasOwn(description, name)) return { refused: `slurmrestd ${version.name} can't say --${option} beside what else the job asks for` }
+    description[name] = field[1](value)
   }
   const environment = wholeEnvironment(job)
   description['environment'] = isEarly ? environment : Object.entries(environment).map(([name, value]) => `${name}=${value}`)

@@ -247,7 +247,7 @@ describe('time and the caller', () => {
     const sent = sender.send(job())
     await Promise.all([sender.close(), sender.close()])
     await sent
-    expect(server.peers[0]!.saidGoodbye).toBe(true)
+    expect(server.peers.map((peer) => peer.saidGoodbye)).toEqual([true])
   })
 })
 

@@ -135,6 +135,13 @@ describe('connections', () => {
     expect(fds).toHaveLength(sockets.size)
   })
 
+  test('are not asked for when a header cannot be sent', async () => {
+    const { url, seen } = await serve((_, response) => response.end('{}'))
+    const outcome = (await driverOf({ url }).submit([{ ...job({ executable: 'x' }), traceparent: 'line\nfeed' }], origin, never))[0]
+    expect(outcome?.kind).toBe('later')
+    expect(seen).toHaveLength(0)
+  })
+
   test('that cannot be set to abort carry no job', async () => {
     const { url, seen } = await serve((_, response) => response.end('{}'))
     const driver = createHttpDriver({ driver: 'http', url }, contextIn('/nowhere'), {

@@ -135,12 +135,12 @@ describe('the API of slurmrestd', () => {
     }
     expect(bodyOf(38)).toMatchObject({
       script: expect.stringMatching(/^#!\/bin\/bash\n/),
-      job: { nodes: [2, 2], memory_per_node: 1537, time_limit: 121, exclusive: 'exclusive', gpus_per_task: '1', requeue: false, mail_type: 'END', environment: { A: '1' } },
+      job: { nodes: [2, 2], memory_per_node: 1537, time_limit: 121, exclusive: 'exclusive', gpus_per_task: '1', no_requeue: true, mail_type: 'END', environment: { A: '1' } },
     })
     expect(bodyOf(41)['job']).toMatchObject({
       script: expect.stringMatching(/^#!\/bin\/bash\n/),
       nodes: '2', memory_per_node: { set: true, number: 1537 }, time_limit: { set: true, number: 121 }, shared: ['none'],
-      tres_per_task: 'gres/gpu=1', mail_type: ['END'], environment: expect.arrayContaining(['A=1']),
+      tres_per_task: 'gres/gpu=1', requeue: false, mail_type: ['END'], environment: expect.arrayContaining(['A=1']),
     })
   })
 

@@ -1,0 +1,132 @@
+// What usher makes of answers that a real slurmrestd gives rarely, or gives only in versions that aren't at hand.
+import { writeFileSync } from 'node:fs'
+import { createServer, type IncomingHttpHeaders } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, afterEach, expect, test } from 'vitest'
+import type { SlurmOptions } from '../../../src/submit/drivers/registry.ts'
+import { createSlurmDriver, type SlurmDriver } from '../../../src/submit/drivers/slurm.ts'
+import { commentOf } from '../../../src/submit/drivers/slurm-job.ts'
+import { contextIn, job, never, newId, origin, temporaryFolder } from './jobs.ts'
+
+const folder = temporaryFolder()
+afterAll(() => folder.remove())
+const closers: (() => Promise<void>)[] = []
+afterEach(async () => {
+  for (const close of closers.splice(0)) await close()
+})
+
+type Answers = Record<string, [status: number, body: unknown] | (() => [status: number, body: unknown])>
+
+const slurm = async (version: number, answers: Answers, options: Partial<SlurmOptions> = {}): Promise<{
+  driver: SlurmDriver
+  seen: { path: string; body: string; headers: IncomingHttpHeaders }[]
+}> => {
+  const seen: { path: string; body: string; headers: IncomingHttpHeaders }[] = []
+  const prefix = `/slurm/v0.0.${version}/`
+  const server = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      const path = request.url ?? ''
+      seen.push({ path, body, headers: request.headers })
+      if (path === '/openapi') return response.end(JSON.stringify({ paths: { [`${prefix}job/submit`]: {} } }))
+      const answer = answers[path.replace(prefix, '')] ?? [404, 'no such path']
+      const [status, content] = typeof answer === 'function' ? answer() : answer
+      response.statusCode = status
+      response.end(typeof content === 'string' ? content : JSON.stringify(content))
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const driver = createSlurmDriver({ driver: 'slurm', url, ...options }, contextIn(folder.path), { abortOnClose: () => {} })
+  closers.push(async () => {
+    await driver.close()
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  })
+  return { driver, seen }
+}
+
+const submitted = async (answer: [number, unknown]) => {
+  const { driver } = await slurm(40, { 'job/submit': answer })
+  return (await driver.submit([job({ executable: 'x' })], origin, never))[0]
+}
+
+test('the token goes along, is read again each time, and without it nothing is sent', async () => {
+  const file = join(folder.path, 'token')
+  const { driver, seen } = await slurm(40, { 'job/submit': [200, { job_id: 1 }] }, { token_file: file, user: 'service' })
+  expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]).toMatchObject({ kind: 'later', reason: expect.stringContaining('token') })
+  expect(seen).toHaveLength(0)
+  for (const token of ['first', 'SLURM_JWT=second\n']) {
+    writeFileSync(file, token)
+    expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]?.kind).toBe('submitted')
+  }
+  const posts = seen.filter((one) => one.path.endsWith('submit'))
+  expect(posts.map((one) => [one.headers['x-slurm-user-name'], one.headers['x-slurm-user-token']])).toEqual([['service', 'first'], ['service', 'second']])
+  expect(posts[0]?.body).not.toContain('first')
+})
+
+test.each<[[number, unknown], string]>([
+  [[200, { job_id: 5, errors: [] }], 'submitted'],
+  [[500, { job_id: 5, errors: [{ error_number: 2042, error: 'Job is in held state' }] }], 'submitted'],
+  [[200, { result: { job_id: 5 }, errors: [] }], 'submitted'],
+  [[500, { errors: [{ error_number: 2000, error_code: 0, error: 'Invalid partition' }] }], 'refused'],
+  [[500, { errors: [{ error_code: -1, error: 'x' }, { error_code: 9001, error: 'Failure during parsing' }] }], 'refused'],
+  [[500, { errors: [{ error_code: 2000, error: 'x' }, { error_code: 5004, error: 'timed out' }] }], 'doubt'],
+  [[500, { errors: [{ error_code: 1800, error: 'x' }] }], 'later'],
+  [[500, { errors: [] }], 'doubt'],
+  [[200, { errors: [] }], 'doubt'],
+  [[200, 'not JSON'], 'doubt'],
+  [[200, { job_id: 0 }], 'doubt'],
+  [[502, '<html>'], 'doubt'],
+  [[503, ''], 'later'],
+  [[401, 'Authentication failure'], 'later'],
+  [[400, 'bad JSON'], 'refused'],
+])('an answer of %j is %s', async (answer, kind) => {
+  expect((await submitted(answer))?.kind).toBe(kind)
+})
+
+test('the version is negotiated once, and again when its paths are gone', async () => {
+  let gone = true
+  const { driver, seen } = await slurm(40, { 'job/submit': () => (gone ? [404, 'Unable find requested URL'] : [200, { job_id: 1 }]) })
+  expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]?.kind).toBe('later')
+  gone = false
+  for (let round = 0; round < 3; round += 1) expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]?.kind).toBe('submitted')
+  expect(seen.filter((one) => one.path === '/openapi')).toHaveLength(2)
+})
+
+test('absent is said only of a whole listing', async () => {
+  const [here, gone] = [newId(), newId()]
+  const jobs = [{ comment: commentOf(here, origin), job_id: 3 }]
+  const whole = JSON.stringify({ errors: [], jobs })
+  for (const [answer, kinds] of [
+    [[200, whole], ['found', 'absent']],
+    [[200, whole.slice(0, -2)], ['found', 'unknown']],
+    [[200, { errors: [{ error: 'x' }], jobs }], ['found', 'unknown']],
+    [[500, whole], ['unknown', 'unknown']],
+  ] as [[number, unknown], string[]][]) {
+    const { driver } = await slurm(40, { jobs: answer })
+    expect((await driver.find([here, gone], never)).map((finding) => finding.kind)).toEqual(kinds)
+  }
+})
+
+test('forgotten is said only with proof', async () => {
+  const id = newId()
+  const asked = async (listed: unknown, uptimeS: number | undefined, ageMs: number, jobId = '7') => {
+    const statistics = uptimeS === undefined ? {} : { req_time: { set: true, number: 1000 + uptimeS }, req_time_start: { set: true, number: 1000 } }
+    const { driver } = await slurm(40, { jobs: [200, { errors: [], jobs: listed }], diag: [200, { errors: [], statistics }] })
+    return (await driver.confirm([{ id, jobId, submittedAtMs: Date.now() - ageMs }], never))[0]
+  }
+  const mine = [{ job_id: 7, comment: commentOf(id, origin) }]
+  expect(await asked(mine, 100, 20_000)).toBe('kept')
+  expect(await asked(mine, 100, 2_000)).toBe('unknown')
+  expect(await asked([], 100, 20_000)).toBe('unknown')
+  expect(await asked([], undefined, 20_000)).toBe('unknown')
+  expect(await asked([], 5, 20_000)).toBe('forgotten')
+  expect(await asked([], 5, 299_000)).toBe('unknown')
+  expect(await asked([], 5, -5000)).toBe('unknown')
+  expect(await asked([{ job_id: 7, comment: 'another' }], 100, 20_000)).toBe('forgotten')
+  expect(await asked([{ job_id: 7, comment: 'another' }], 100, 400_000)).toBe('unknown')
+  expect(await asked([{ job_id: 8, comment: commentOf(id, origin) }], 5, 20_000)).toBe('kept')
+})
