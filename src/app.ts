@@ -23,7 +23,7 @@ export const runApp = async (options: AppOptions): Promise<void> => {
   const { store, identity } = await openStore(config.store, { create: true, host: config.host })
   const failed = (await checkStore(config.store, { reserveBytes: config.segments.reserveBytes, uuid: identity.uuid })).filter(
     // Full is no reason not to start: jobs are refused with store_full until there is room.
-    ({ ok, name }) => !ok && name !== 'free space',
+    ({ ok, name }) => !ok && name !== 'space',
   )
   if (failed.length > 0) {
     const lines = failed.map(({ name, detail, remedy }) => `${name}: ${detail}${remedy === undefined ? '' : ` (${remedy})`}`)

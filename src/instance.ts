@@ -56,6 +56,9 @@ export class Instance {
   #ended = false
   #stopping = false
   #accepted = 0
+  /** Why it doesn't accept, and why it doesn't lead: said together. */
+  #notAccepting = ''
+  #notEligible = 'starting'
 
   constructor(name: string, options: InstanceOptions) {
     this.name = name
@@ -148,6 +151,10 @@ export class Instance {
     this.#journal.add({ step: 'retired', detail: reason })
   }
 
+  get #reason(): string {
+    return [this.#notAccepting, this.#notEligible].filter((reason) => reason !== '').join('; ')
+  }
+
   async #settled(): Promise<void> {
     while (this.#transforming.size > 0) await Promise.all(this.#transforming)
   }
@@ -225,12 +232,15 @@ export class Instance {
       onRole: ({ role, term, eligible, reason }) => {
         if (this.#stopping) return
         const { value } = this.#presence
-        if (value.role === role && value.term === term && value.eligible === eligible && value.reason === reason) return
-        this.#presence.update({ role, term, eligible, reason })
+        if (value.role === role && value.term === term && value.eligible === eligible && this.#notEligible === reason) return
+        this.#notEligible = reason
+        this.#presence.update({ role, term, eligible, reason: this.#reason })
       },
       onAdopt: (instance, why) => void this.#adopt(instance, why),
       onDeath: () => {
-        if (!this.#stopping) this.#presence.update({ role: 'starting', term: null, eligible: false, reason: 'the submitter is being started again' })
+        if (this.#stopping) return
+        this.#notEligible = 'the submitter is being started again'
+        this.#presence.update({ role: 'starting', term: null, eligible: false, reason: this.#reason })
       },
       log: (level, message, details) => log[level](details ?? {}, message),
     })
@@ -266,11 +276,13 @@ export class Instance {
     if (events.failure !== null) {
       const { code, operation, errno } = events.failure
       log.error({ operation, errno }, `jobs are refused (${code}): ${operation} failed with ${errno}`)
-      this.#presence.update({ accepting: false, reason: `${code}: ${operation} failed with ${errno}` })
+      this.#notAccepting = `${code}: ${operation} failed with ${errno}`
+      this.#presence.update({ accepting: false, reason: this.#reason })
     }
     if (events.recovered) {
       log.info('the store works again: jobs are accepted')
-      this.#presence.update({ accepting: true, reason: '' })
+      this.#notAccepting = ''
+      this.#presence.update({ accepting: true, reason: this.#reason })
     }
     if (events.retired) this.#end('retired', `presence could not be written for ${this.#options.config.acceptLeaseMs} ms`)
   }

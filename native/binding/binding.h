@@ -1,5 +1,5 @@
-// What the files of the binding share: how a feature is registered, and how arguments are checked. Nothing here or
-// in any binding may be a mutable global: every worker thread loads the addon for itself.
+// What the files of the binding share: how a feature is registered, and how arguments are checked. Nothing
+// here or in any binding may be a mutable global: every worker thread loads the addon for itself.
 #pragma once
 
 #include <napi.h>
@@ -18,8 +18,8 @@ void init_transform(Napi::Env env, Napi::Object exports);
 void init_line_index(Napi::Env env, Napi::Object exports);
 void init_seen_ids(Napi::Env env, Napi::Object exports);
 
-// The checks throw a TypeError that names the argument, into JavaScript, and return nothing: the caller returns at
-// once.
+// The checks throw a TypeError that names the argument, into JavaScript, and return nothing: the caller
+// returns at once.
 
 std::nullopt_t refuse_argument(Napi::Env env, const char* name, const char* expected);
 // A Uint8Array (or Buffer), valid for as long as the call lasts.

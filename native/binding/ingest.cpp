@@ -1,5 +1,6 @@
-// Ingest as a JavaScript class. Feeding runs on the JavaScript thread; what the writer's thread has to say crosses
-// by a thread-safe function, at most one call of it waiting, with everything that happened until it is delivered.
+// Ingest as a JavaScript class. Feeding runs on the JavaScript thread; what the writer's thread has to say
+// crosses by a thread-safe function, at most one call of it waiting, with everything that happened until it
+// is delivered.
 #include <algorithm>
 #include <memory>
 
@@ -68,8 +69,8 @@ class IngestObject final : public Napi::ObjectWrap<IngestObject>, private Ingest
   }
 
   static void at_exit(void* object) {
-    // The process or the worker exits without stop(). What was acknowledged is on disk; the thread must be gone
-    // before what it calls is.
+    // The process or the worker exits without stop(). What was acknowledged is on disk; the thread must be
+    // gone before what it calls is.
     static_cast<IngestObject*>(object)->ingest_.reset();
   }
 

@@ -1,5 +1,5 @@
-// Bytes that grow at their end without being cleared first, kept between uses. One owner, one thread at a time.
-// It must never move what it holds while a caller keeps a pointer from room().
+// Bytes that grow at their end without being cleared first, kept between uses. One owner, one thread at a
+// time. It must never move what it holds while a caller keeps a pointer from room().
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Time as usher uses it: a clock that goes on during suspend and never jumps, for leases and ages; and the wall
-// clock, for people only. Nothing is ever decided by the wall clock.
+// Time as usher uses it: a clock that goes on during suspend and never jumps, for leases and ages; and the
+// wall clock, for people only. Nothing is ever decided by the wall clock.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@ namespace usher {
 int64_t boot_ns() noexcept;
 inline double boot_ms() noexcept { return static_cast<double>(boot_ns()) / 1e6; }
 
-// The wall clock as ISO 8601 with milliseconds in UTC, 24 bytes ("2026-11-23T04:00:00.123Z"). Used by one thread at a
-// time; what now() returned is overwritten by the next call.
+// The wall clock as ISO 8601 with milliseconds in UTC, 24 bytes ("2026-11-23T04:00:00.123Z"). Used by one
+// thread at a time; what now() returned is overwritten by the next call.
 class WallClock {
  public:
   static constexpr size_t text_bytes = 24;

@@ -1,5 +1,5 @@
-// The file operations of the segment writer, so that tests can make each of them fail, hang or lie. Every one reports
-// 0 or an errno; nothing here decides what a failure means.
+// The file operations of the segment writer, so that tests can make each of them fail, hang or lie. Every one
+// reports 0 or an errno; nothing here decides what a failure means.
 #pragma once
 
 #include <sys/uio.h>

@@ -38,8 +38,8 @@ Group* GroupQueue::take(int64_t until_boot_ns) noexcept {
     const int64_t left = until_boot_ns - boot_ns();
     if (left <= 0) return nullptr;
     asleep_ = true;
-    // The condition variable can't wait on the boot-time clock: after a suspend it wakes late, and nothing that
-    // the writer does by age minds. Waking for nothing is harmless as well, so the wait isn't repeated.
+    // The condition variable can't wait on the boot-time clock: after a suspend it wakes late, and nothing
+    // that the writer does by age minds. Waking for nothing is harmless as well, so the wait isn't repeated.
     changed_.wait_for(lock, std::chrono::nanoseconds(std::min<int64_t>(left, 3'600'000'000'000)));
     asleep_ = false;
   }

@@ -1,7 +1,7 @@
-// Where sessions and the segment writer meet. Sessions, on any threads, append XML to the open group, a frame at a
-// time; the writer takes groups in order. While it writes and syncs one, the next fills: that is group commit. A
-// group never gets much larger than a fixed size, whatever is fed: what follows goes to the next one. Buffers are
-// reused.
+// Where sessions and the segment writer meet. Sessions, on any threads, append XML to the open group, a frame
+// at a time; the writer takes groups in order. While it writes and syncs one, the next fills: that is group
+// commit. A group never gets much larger than a fixed size, whatever is fed: what follows goes to the next
+// one. Buffers are reused.
 //
 // The queue never refuses for lack of space: whoever feeds looks at uncommitted_bytes() and stops reading.
 #pragma once
@@ -84,8 +84,8 @@ class GroupQueue {
 
   // The writer's side.
 
-  // The next group with jobs, or nullptr if there is none before `until_boot_ns`, the queue is told to stop, or
-  // it is woken.
+  // The next group with jobs, or nullptr if there is none before `until_boot_ns`, the queue is told to stop,
+  // or it is woken.
   Group* take(int64_t until_boot_ns) noexcept;
   // Whether a group with jobs waits.
   bool waiting() noexcept;

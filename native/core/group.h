@@ -1,5 +1,5 @@
-// One group commit in the making: the XML of its jobs, and who is owed an answer for which of them. A group is filled
-// under the queue's mutex, and then belongs to the segment writer until it is done with.
+// One group commit in the making: the XML of its jobs, and who is owed an answer for which of them. A group
+// is filled under the queue's mutex, and then belongs to the segment writer until it is done with.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
-// The accepting path in one piece: sessions, the queue they fill, the segment writer, and the answers on their way
-// back. Everything is called from one thread, the owner's, but for the sink, which the writer's thread calls when
-// there is something to collect. It must never let an answer out that the writer hasn't given.
+// The accepting path in one piece: sessions, the queue they fill, the segment writer, and the answers on
+// their way back. Everything is called from one thread, the owner's, but for the sink, which the writer's
+// thread calls when there is something to collect. It must never let an answer out that the writer hasn't
+// given.
 #pragma once
 
 #include <atomic>
@@ -73,8 +74,8 @@ class IngestSink {
 
 class Ingest final : private SegmentWriterListener {
  public:
-  // A group is at most about this large, however large segments may be: it bounds how much one sync covers, and
-  // the memory of the buffers.
+  // A group is at most about this large, however large segments may be: it bounds how much one sync covers,
+  // and the memory of the buffers.
   static constexpr uint64_t group_bytes_max = 4 * 1024 * 1024;
 
   Ingest(IngestOptions options, IngestSink& sink) noexcept;

@@ -1,6 +1,6 @@
-// The directory of an instance's segments, and what is done to names in it: creating, publishing, probing. This
-// instance is its only writer. It must never take a rename's word for what happened: the inode behind the public
-// name is looked at.
+// The directory of an instance's segments, and what is done to names in it: creating, publishing, probing.
+// This instance is its only writer. It must never take a rename's word for what happened: the inode behind
+// the public name is looked at.
 #pragma once
 
 #include <sys/types.h>
@@ -35,8 +35,8 @@ class SegmentDirectory {
 
   // Opens the directory, or opens it again: a handle can go stale on a share.
   FileFailure open() noexcept;
-  // An empty segment under its private name. `number` is advanced past names that exist. The entry is only durable
-  // after sync().
+  // An empty segment under its private name. `number` is advanced past names that exist. The entry is only
+  // durable after sync().
   FileFailure create(uint64_t& number, std::unique_ptr<SegmentFile>& file, FileIdentity& identity) noexcept;
   // Gives the segment its public name, or finds that it has it. Only durable after sync().
   FileFailure publish(uint64_t number, const FileIdentity& identity) noexcept;

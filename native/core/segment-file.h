@@ -1,6 +1,6 @@
-// One segment file while it is written, in the form of docs/store.md: XML header, jobs, a commit mark after each
-// group, closing tag. Knows the format and the running CRC; every call is one operation on the file, and what a
-// failure means is for the segment writer to decide.
+// One segment file while it is written, in the form of docs/store.md: XML header, jobs, a commit mark after
+// each group, closing tag. Knows the format and the running CRC; every call is one operation on the file, and
+// what a failure means is for the segment writer to decide.
 #pragma once
 
 #include <cstdint>
@@ -34,9 +34,9 @@ class SegmentFile {
   // Closes what is still open, without looking: whoever cares has called close().
   ~SegmentFile();
 
-  // Writes the group with its mark, in one write: before it the header if it is the first, behind it the closing
-  // tag if `seal`. `opened`: the wall clock, for the header. Nothing is synced. After a failure the file must not
-  // be written again.
+  // Writes the group with its mark, in one write: before it the header if it is the first, behind it the
+  // closing tag if `seal`. `opened`: the wall clock, for the header. Nothing is synced. After a failure the
+  // file must not be written again.
   int write_group(const Group& group, const SegmentStamp& stamp, std::string_view opened, bool seal) noexcept;
   // The closing tag alone.
   int write_end() noexcept;

@@ -1,16 +1,19 @@
-// Makes what sessions appended durable: takes groups from the queue, writes and syncs them to the open segment, has
-// them answered, seals and publishes segments. It runs on one thread of its own; its listener is called there.
+// Makes what sessions appended durable: takes groups from the queue, writes and syncs them to the open
+// segment, has them answered, seals and publishes segments. It runs on one thread of its own; its listener is
+// called there.
 //
 //   group → write + fdatasync → accept lease holds? → committed(group)
 //   … large, old or nothing to do → closing tag in the same write → close → rename, next segment created,
 //   directory synced → published
 //
 // After any failure nothing is taken (the queue refuses) until a whole round trip to the directory has worked
-// again. A file whose write, sync or close has failed is never written, trusted or published again: if it holds
-// acknowledged jobs it is abandoned, its whole commits stay where they are under its private name and the listener
-// is told; if not it is removed. A rename or directory sync that failed is repeated until it works.
+// again. A file whose write, sync or close has failed is never written, trusted or published again: if it
+// holds acknowledged jobs it is abandoned, its whole commits stay where they are under its private name and
+// the listener is told; if not it is removed. A rename or directory sync that failed is repeated until it
+// works.
 //
-// It must never report a group committed before its sync has succeeded, nor after the accept lease has run out.
+// It must never report a group committed before its sync has succeeded, nor after the accept lease has run
+// out.
 #pragma once
 
 #include <pthread.h>

@@ -1,11 +1,12 @@
-// The usher side of one connection as docs/protocol.md describes it. Takes the bytes that arrived, cut anywhere,
-// decodes whole frames where they lie, and hands the XML of their jobs to the queue of the segment writer.
+// The usher side of one connection as docs/protocol.md describes it. Takes the bytes that arrived, cut
+// anywhere, decodes whole frames where they lie, and hands the XML of their jobs to the queue of the segment
+// writer.
 //
 //   preamble → HELLO → JOBS, PING, PONG … → GOODBYE → all answered, closed
 //   anything out of line → ERROR, closed
 //
-// It knows nothing of sockets, threads or JavaScript: whoever owns a connection feeds its session, one call at a
-// time. It must never answer a job that it handed to the queue: that is for answered(), after the sync.
+// It knows nothing of sockets, threads or JavaScript: whoever owns a connection feeds its session, one call
+// at a time. It must never answer a job that it handed to the queue: that is for answered(), after the sync.
 #pragma once
 
 #include <atomic>
@@ -65,8 +66,9 @@ class Session {
 
   // Takes all of `bytes`; appends what is to be sent at once to `out`. Once closed() nothing more is taken.
   void feed(std::span<const uint8_t> bytes, OutputBytes& out) noexcept;
-  // `jobs` of those handed to the queue have been answered and `credit` is being sent to the producer: called when
-  // these answers are about to be sent. Appends a GOODBYE if the producer waits for one, and the session is closed.
+  // `jobs` of those handed to the queue have been answered and `credit` is being sent to the producer: called
+  // when these answers are about to be sent. Appends a GOODBYE if the producer waits for one, and the session
+  // is closed.
   void answered(uint32_t jobs, uint64_t credit, OutputBytes& out) noexcept;
   // Appends a GOODBYE to the producer; from now on jobs are refused with this code.
   void say_goodbye(Code code, std::string_view reason, std::span<const std::string> addresses,

@@ -1,6 +1,7 @@
-// Fuzzes a session with whole conversations. The input is one byte that says how it is cut, and the producer's
-// bytes; CRCs are put right first, or nearly nothing would get past them. Whatever comes in, the answers must be
-// whole frames, memory and credit must balance, and each job that was taken must be answered exactly once.
+// Fuzzes a session with whole conversations. The input is one byte that says how it is cut, and the
+// producer's bytes; CRCs are put right first, or nearly nothing would get past them. Whatever comes in, the
+// answers must be whole frames, memory and credit must balance, and each job that was taken must be answered
+// exactly once.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -1,5 +1,5 @@
-// The job itself: one process in a session of its own, told to end by signals to its group. Everything that goes
-// wrong before exec is the job's failure, as it would be on a cluster, and comes back as a reason.
+// The job itself: one process in a session of its own, told to end by signals to its group. Everything that
+// goes wrong before exec is the job's failure, as it would be on a cluster, and comes back as a reason.
 #pragma once
 
 #include <fcntl.h>
@@ -91,7 +91,8 @@ class JobProcess {
     ::_exit(code);
   }
 
-  static void redirect(int failure, const std::string& path, int flags, int target, const char* what) noexcept {
+  static void redirect(int failure, const std::string& path, int flags, int target,
+                       const char* what) noexcept {
     const char* file = path.empty() ? "/dev/null" : path.c_str();
     const int fd = ::open(file, flags | O_CLOEXEC, 0666);
     if (fd < 0) give_up(failure, std::string(what) + " '" + file + "' can't be opened", errno);

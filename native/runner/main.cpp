@@ -1,18 +1,20 @@
-// usher-run: runs one job of the `local` driver, once. It outlives the usher that started it, as a container's shim
-// outlives its runtime, so that a restart of usher costs no running job.
+// usher-run: runs one job of the `local` driver, once. It outlives the usher that started it, as a
+// container's shim outlives its runtime, so that a restart of usher costs no running job.
 //
 //   1. reads its order from standard input, to the end (run-order.h);
-//   2. claims the job: NAME.run, made by link(2). Of any number of runners for one job a single one gets past this,
-//      and none does after the order's deadline, which the kernel keeps: by then a timer has killed this process;
+//   2. claims the job: NAME.run, made by link(2). Of any number of runners for one job a single one gets past
+//      this, and none does after the order's deadline, which the kernel keeps: a timer kills this process;
 //   3. says on standard output what came of that, one line, and closes it:
 //        claimed PID   it will run (or has failed on its own account, as NAME.end will say)
 //        exists        another runner has it, or had it
 //        late          the deadline has passed, nothing was done
 //        failed WHY    nothing was done
+//        unclear WHY   nothing will be run, but the claim may stand: for the driver it is doubt
 //   4. runs the job, bounded by its duration (job-process.h);
 //   5. writes NAME.end: exit code or signal, times, and the reason in a word.
 //
-// It must never run a job without holding its claim, and never leave a claimed job's end unwritten while it lives.
+// It must never run a job without holding its claim, and never leave a claimed job's end unwritten while it
+// lives.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -91,7 +93,8 @@ bool claim(int directory, const RunOrder& order, const std::string& started) noe
     say("failed /proc is not as expected");
     return false;
   }
-  std::string record = "pid " + pid + "\nstart_ticks " + ticks + "\nboot_id " + boot + "\nstarted " + started + "\n";
+  std::string record = "pid " + pid + "\nstart_ticks " + ticks + "\n";
+  record += "boot_id " + boot + "\nstarted " + started + "\n";
   for (const std::string& stamp : order.stamps) record += one_line(stamp) + "\n";
 
   Deadline deadline;
@@ -151,7 +154,8 @@ bool write_end(int directory, const RunOrder& order, const std::string& record) 
       (void)::renameat(directory, own.c_str(), directory, name.c_str());
       // What rename reported doesn't matter where the record can be seen under its name.
       struct stat seen {};
-      if (::fstatat(directory, name.c_str(), &seen, AT_SYMLINK_NOFOLLOW) == 0 && ::fsync(directory) == 0) return true;
+      const bool there = ::fstatat(directory, name.c_str(), &seen, AT_SYMLINK_NOFOLLOW) == 0;
+      if (there && ::fsync(directory) == 0) return true;
     }
     ::sleep(pause_s);
   }

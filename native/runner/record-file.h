@@ -1,5 +1,5 @@
-// The two small files of a run, written so that they are whole or not there: `NAME.run`, made by link(2), which
-// only one runner can do, and `NAME.end`, made by rename(2). Both are lines of `key value`.
+// The two small files of a run, written so that they are whole or not there: `NAME.run`, made by link(2),
+// which only one runner can do, and `NAME.end`, made by rename(2). Both are lines of `key value`.
 #pragma once
 
 #include <fcntl.h>
@@ -48,8 +48,8 @@ inline int write_all(int fd, std::string_view bytes) noexcept {
   return 0;
 }
 
-/// A new file with these bytes on stable storage, under a name that is the caller's alone. 0 or an errno; on an
-/// error the file is removed again as well as that goes.
+/// A new file with these bytes on stable storage, under a name that is the caller's alone. 0 or an errno; on
+/// an error the file is removed again as well as that goes.
 inline int write_private(int directory, const std::string& name, std::string_view bytes) noexcept {
   Descriptor file(::openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!file.open()) return errno;
@@ -63,9 +63,10 @@ inline int write_private(int directory, const std::string& name, std::string_vie
 
 enum class Publish { done, taken, failed };
 
-/// Gives the private file its public name unless the name is taken. What link(2) reports can be wrong on NFS (a lost
-/// reply, resent), so the inode decides.
-inline Publish link_exclusively(int directory, const std::string& from, const std::string& to, int& error) noexcept {
+/// Gives the private file its public name unless the name is taken. What link(2) reports can be wrong on NFS
+/// (a lost reply, resent), so the inode decides.
+inline Publish link_exclusively(int directory, const std::string& from, const std::string& to,
+                                int& error) noexcept {
   const int result = ::linkat(directory, from.c_str(), directory, to.c_str(), 0) == 0 ? 0 : errno;
   struct stat mine {};
   struct stat theirs {};
@@ -88,9 +89,9 @@ inline std::string utc_now() noexcept {
   tm parts {};
   ::gmtime_r(&now.tv_sec, &parts);
   char text[80];
-  const int length = std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", parts.tm_year + 1900,
-                                   parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
-                                   now.tv_nsec / 1000000);
+  const char* format = "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ";
+  const int length = std::snprintf(text, sizeof text, format, parts.tm_year + 1900, parts.tm_mon + 1,
+                                   parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, now.tv_nsec / 1000000);
   return length > 0 ? std::string(text) : std::string();
 }
 

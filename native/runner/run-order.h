@@ -1,6 +1,7 @@
-// What the driver tells a runner on its standard input: one job and what to do with it. The order is not JSON,
-// so that nothing here can be misread: a decimal length, a line feed, and that many bytes of `key=value` fields,
-// each ended by a NUL byte. A reader that gets fewer bytes (its driver died while writing) has no order.
+// What the driver tells a runner on its standard input: one job and what to do with it. The order is not
+// JSON, so that nothing here can be misread: a decimal length, a line feed, and that many bytes of
+// `key=value` fields, each ended by a NUL byte. A reader that gets fewer bytes (its driver died while
+// writing) has no order.
 #pragma once
 
 #include <unistd.h>

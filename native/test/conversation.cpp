@@ -1,5 +1,7 @@
 #include "conversation.h"
 
+#include <algorithm>
+
 namespace usher::test {
 
 SentJob small_job(uint64_t sequence) {
@@ -16,8 +18,8 @@ Bytes preamble(std::string_view magic, uint16_t first, uint16_t second) {
 }
 
 Bytes frame(FrameType type, std::span<const uint8_t> payload, uint16_t count, uint8_t flags) {
-  Bytes bytes(frame_header_bytes);
-  bytes.insert(bytes.end(), payload.begin(), payload.end());
+  Bytes bytes(frame_header_bytes + payload.size());
+  std::copy(payload.begin(), payload.end(), bytes.begin() + frame_header_bytes);
   FrameHeader header{0, static_cast<uint32_t>(payload.size()), type, flags, count};
   encode_frame_header(header, std::span(bytes).first<frame_header_bytes>());
   header.crc = frame_crc(bytes);

@@ -75,7 +75,8 @@ std::vector<uint64_t> sequences_in(const std::string& document, size_t bytes) {
   return all;
 }
 
-// Holds syncs back, says what was done in which order, and does what `rename_` and `write_` say instead of its own.
+// Holds syncs back, says what was done in which order, and does what `rename_` and `write_` say instead of
+// its own.
 class TestOps : public FileOps {
  public:
   int write_some(int fd, const iovec* parts, int count, uint64_t offset, size_t& written) noexcept override {
@@ -175,7 +176,8 @@ struct Heard {
 
 class TestListener : public SegmentWriterListener {
  public:
-  // Waits until `condition` holds for what was heard. A writer that never gets there hangs the test: seen by all.
+  // Waits until `condition` holds for what was heard. A writer that never gets there hangs the test: seen by
+  // all.
   template <class Condition>
   void wait(Condition condition) {
     std::unique_lock lock(mutex_);
@@ -567,8 +569,9 @@ TEST("an accept lease that runs out during the sync takes the ack with it") {
   CHECK(!heard.published.contains(2));
 }
 
-// Sends until each of `jobs` jobs is committed, again and again what is refused, with faults on the way; then every
-// committed job must be found where docs/store.md says, and nothing that isn't whole may have been published.
+// Sends until each of `jobs` jobs is committed, again and again what is refused, with faults on the way; then
+// every committed job must be found where docs/store.md says, and nothing that isn't whole may have been
+// published.
 void survive(std::vector<FileFault> faults, const std::string& what, bool keep_open) {
   Fixture fixture(std::make_unique<FaultyFileOps>(std::move(faults)));
   fixture.options.segment_bytes_max = 600;

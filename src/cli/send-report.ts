@@ -81,13 +81,16 @@ export class SendReport {
     if (!this.#bar || nowMs - this.#drawnAtMs < redrawMs) return
     this.#drawnAtMs = nowMs
     const seconds = Math.max(0.001, (nowMs - this.#startedMs) / 1000)
-    const parts = [`${this.accepted.toLocaleString('en')} accepted`, `${Math.round(this.answered / seconds).toLocaleString('en')}/s`]
+    const perSecond = Math.round(this.answered / seconds).toLocaleString('en')
+    const parts = [`${this.accepted.toLocaleString('en')} accepted`, `${perSecond}/s`]
     if (this.refused > 0) parts.push(this.#paint(31, `${this.refused} refused`))
     if (this.inDoubt > 0) parts.push(this.#paint(33, `${this.inDoubt} in doubt`))
-    const share = this.totalBytes === undefined || this.totalBytes === 0 ? undefined : Math.min(1, this.readBytes / this.totalBytes)
+    const total = this.totalBytes ?? 0
+    const share = total === 0 ? undefined : Math.min(1, this.readBytes / total)
     const cells = share === undefined ? 0 : Math.floor(share * barCells)
     const roomy = (this.#output.stderr.columns ?? 80) >= 70
-    const bar = share === undefined || !roomy ? '' : `${this.#paint(36, '█'.repeat(cells))}${'░'.repeat(barCells - cells)} ${Math.floor(share * 100)} %  `
+    const drawn = `${this.#paint(36, '█'.repeat(cells))}${'░'.repeat(barCells - cells)}`
+    const bar = share === undefined || !roomy ? '' : `${drawn} ${Math.floor(share * 100)} %  `
     this.#output.stderr.write(`\r\u001b[K${bar}${parts.join('  ')}`)
     this.#drawn = true
   }
@@ -102,7 +105,8 @@ export class SendReport {
       return
     }
     const left = unsent === 0 ? '' : `, ${unsent} not sent`
-    this.#output.stdout.write(`${answered} sent: ${accepted} accepted, ${refused} refused, ${inDoubt} in doubt${left}, ${seconds} s\n`)
+    const counts = `${accepted} accepted, ${refused} refused, ${inDoubt} in doubt${left}`
+    this.#output.stdout.write(`${answered} sent: ${counts}, ${seconds} s\n`)
   }
 
   #erase(): void {

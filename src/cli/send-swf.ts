@@ -42,7 +42,8 @@ export class SwfReader {
 
   #job(columns: readonly number[]): JobSpecInput {
     /** The first of these columns (from 1, as the format counts) that is known and of use. */
-    const first = (...places: number[]): number | undefined => places.map((place) => columns[place - 1]!).find((value) => value > 0)
+    const first = (...places: number[]): number | undefined =>
+      places.map((place) => columns[place - 1]!).find((value) => value > 0)
     const known = (place: number): number | undefined => (columns[place - 1]! >= 0 ? columns[place - 1] : undefined)
     const processes = first(8, 5)
     const seconds = first(9, 4)

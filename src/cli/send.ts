@@ -39,16 +39,22 @@ now: send again with the same --client-id; 130 interrupted.`
 
 const positiveSeconds = (text: string): number => {
   const seconds = Number(text)
-  if (text.trim() === '' || !(seconds > 0)) throw new UsherError('usage', `--timeout must be a number of seconds above 0, not ${JSON.stringify(text)}`)
+  if (text.trim() === '' || !(seconds > 0)) {
+    throw new UsherError('usage', `--timeout must be a number of seconds above 0, not ${JSON.stringify(text)}`)
+  }
   return seconds
 }
 
 export const registerSend = (program: Command): void => {
+  const to = program
+    .createOption('--to <addresses>', 'HOST:PORT[,HOST:PORT…] of hosts of the store')
+    .env('USHER_TO')
+    .default(`127.0.0.1:${defaultPort}`)
   const command = program
     .command('send')
     .description('send jobs to usher and wait until each is on stable storage')
     .argument('<file>', 'jobs, one a line, plain or gzipped; "-" reads standard input')
-    .addOption(program.createOption('--to <addresses>', 'HOST:PORT[,HOST:PORT…] of hosts of the store').env('USHER_TO').default(`127.0.0.1:${defaultPort}`))
+    .addOption(to)
     .addOption(program.createOption('--format <format>', 'what the lines are').choices(['ndjson', 'swf']).default('ndjson'))
     .option('--client-id <name>', 'a name for these jobs, so that sending them again is safe')
     .option('--ids <file>', 'write the accepted ids there, one a line')
@@ -166,7 +172,11 @@ const exitStatus = (report: SendReport, interrupted: boolean): number => {
 }
 
 /** Returns the exit status; throws what kept it from sending at all. */
-export const send = async (file: string, options: SendOptions, io: SendOutput & { readonly stdin: Readable } = process): Promise<number> => {
+export const send = async (
+  file: string,
+  options: SendOptions,
+  io: SendOutput & { readonly stdin: Readable } = process,
+): Promise<number> => {
   const { input, bytes } = openInput(file, io.stdin)
   const report = new SendReport(options.json === true, io)
   report.totalBytes = bytes
@@ -212,7 +222,8 @@ export const send = async (file: string, options: SendOptions, io: SendOutput & 
       onFailed: (error) => {
         const id = String(error.details['id'] ?? '')
         const line = Number(id.slice(id.lastIndexOf('-') + 1))
-        report.failed({ line, id, code: error.code, retryable: error.retryable, field: String(error.details['field'] ?? ''), reason: error.message })
+        const { code, retryable, message: reason } = error
+        report.failed({ line, id, code, retryable, field: String(error.details['field'] ?? ''), reason })
         if (error.details['reason'] !== 'timed_out' || sender.connectedTo !== undefined || source.stopped) return
         source.stopped = true
         report.message('no host is reachable any more: the rest of the input is not read')
@@ -238,4 +249,6 @@ export const send = async (file: string, options: SendOptions, io: SendOutput & 
 }
 
 const readingError = (file: string, error: unknown): UsherError =>
-  error instanceof UsherError ? error : new UsherError('input_invalid', `${file}: ${messageOf(error)}`, { cause: error, details: { file } })
+  error instanceof UsherError
+    ? error
+    : new UsherError('input_invalid', `${file}: ${messageOf(error)}`, { cause: error, details: { file } })

@@ -31,7 +31,12 @@ export class SingleOwner implements Owner {
   readonly #reject: (error: UsherError) => void
   #abort: (() => void) | undefined
 
-  constructor(client: Answering, signal: AbortSignal | undefined, resolve: (accepted: Accepted) => void, reject: (error: UsherError) => void) {
+  constructor(
+    client: Answering,
+    signal: AbortSignal | undefined,
+    resolve: (accepted: Accepted) => void,
+    reject: (error: UsherError) => void,
+  ) {
     this.#client = client
     this.#signal = signal
     this.#resolve = resolve
@@ -115,6 +120,7 @@ export class BatchOwner implements Owner {
   }
 
   #finish(): void {
-    if (this.#closed && this.#waiting === 0) this.#resolve({ accepted: this.#accepted, failed: this.#failed, failures: this.#failures })
+    if (!this.#closed || this.#waiting > 0) return
+    this.#resolve({ accepted: this.#accepted, failed: this.#failed, failures: this.#failures })
   }
 }

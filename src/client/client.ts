@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { codeOfWire, UsherError } from '../base/errors.ts'
 import { ByteWriter } from '../protocol/byte-writer.ts'
 import { crc32c } from '../protocol/crc32c.ts'
+import { countMaxPerFrame } from '../protocol/frame.ts'
 import { encodeJob } from '../protocol/job-encoder.ts'
 import { formatProducer, producerOfName, randomProducer } from '../protocol/job-id.ts'
 import type { JobInput } from '../protocol/job-spec.ts'
@@ -118,7 +119,9 @@ export class Client extends EventEmitter<ClientEvents> {
   /** Begins to connect at once, and goes on until close(). */
   constructor(options: ClientOptions) {
     super()
-    if (options.clientId !== undefined && options.producer !== undefined) throw new UsherError('usage', 'give clientId or producer, not both')
+    if (options.clientId !== undefined && options.producer !== undefined) {
+      throw new UsherError('usage', 'give clientId or producer, not both')
+    }
     this.#options = options
     this.#settings = settingsOf(options)
     this.#dialer = new Dialer(
@@ -141,7 +144,8 @@ export class Client extends EventEmitter<ClientEvents> {
   }
 
   get stats(): Readonly<ClientStats> & { readonly heldJobs: number; readonly heldBytes: number; readonly credit: number } {
-    return { ...this.#stats, heldJobs: this.#outbox.heldJobs, heldBytes: this.#outbox.heldBytes, credit: this.#connection?.credit ?? 0 }
+    const { heldJobs, heldBytes } = this.#outbox
+    return { ...this.#stats, heldJobs, heldBytes, credit: this.#connection?.credit ?? 0 }
   }
 
   /** The host that jobs go to now. */
@@ -169,7 +173,8 @@ export class Client extends EventEmitter<ClientEvents> {
     if (this.#full) {
       if (this.#settings.whenFull === 'reject') {
         const { heldJobs, heldBytes } = this.#outbox
-        throw new UsherError('queue_full', `${heldJobs} jobs (${heldBytes} bytes) are held already`, { details: { heldJobs, heldBytes } })
+        const message = `${heldJobs} jobs (${heldBytes} bytes) are held already`
+        throw new UsherError('queue_full', message, { details: { heldJobs, heldBytes } })
       }
       await this.#whenRoom(deadlineMs, options.signal)
     }
@@ -182,7 +187,10 @@ export class Client extends EventEmitter<ClientEvents> {
     })
   }
 
-  /** Many jobs, taken from the iterable only as fast as there is room. Resolves when each has its answer; rejects only if the iterable does. */
+  /**
+   * Many jobs, taken from the iterable only as fast as there is room. Resolves when each has its answer; rejects only if
+   * the iterable does, and then too only when what was taken from it has its answer.
+   */
   async sendAll(
     jobs: Iterable<JobInput | NumberedJob> | AsyncIterable<JobInput | NumberedJob>,
     options: BatchOptions = {},
@@ -292,13 +300,17 @@ export class Client extends EventEmitter<ClientEvents> {
     if (!Number.isSafeInteger(first) || first < 0 || !Number.isSafeInteger(first + count) || count < 1) {
       throw new UsherError('usage', `sequences are integers from 0 to 2^53, not ${first}`)
     }
-    if (this.#outbox.holds(first, count)) throw new UsherError('usage', `job ${this.idOf(first)} is being sent already`, { details: { id: this.idOf(first) } })
+    if (!this.#outbox.holds(first, count)) return
+    const id = this.idOf(first)
+    throw new UsherError('usage', `job ${id} is being sent already`, { details: { id } })
   }
 
   #encode(owner: SingleOwner | BatchOwner, input: JobInput, given: number | undefined, deadlineMs: number): Unit {
     this.#open()
     const sequence = given ?? this.#sequence
-    if (sequence === undefined) throw new UsherError('usage', 'a producer with a name gives each job its sequence, or sets firstSequence')
+    if (sequence === undefined) {
+      throw new UsherError('usage', 'a producer with a name gives each job its sequence, or sets firstSequence')
+    }
     const { job, problem } = parseJobSpec(input)
     if (problem !== undefined) throw problemError(problem)
     this.#checkSequences(sequence, 1)
@@ -357,12 +369,13 @@ export class Client extends EventEmitter<ClientEvents> {
     const connection = this.#connection
     if (connection === undefined || connection.leaving || this.#pause !== undefined) return
     const { batchBytes, batchJobs } = this.#settings
-    const { frameBytesMax, frameJobsMax } = connection.welcome
+    const { frameBytesMax } = connection.welcome
+    const frameJobsMax = Math.min(connection.welcome.frameJobsMax, countMaxPerFrame)
     for (;;) {
       const all = this.#due || this.#draining > 0
       if (!all && this.#outbox.queuedBytes < batchBytes && this.#outbox.queuedJobs < batchJobs) break
-      const jobsMax = Math.min(frameJobsMax, 0xffff)
-      const frame = this.#outbox.takeFrame({ batchBytes, batchJobs, frameBytesMax, frameJobsMax: jobsMax, credit: connection.credit })
+      const { credit } = connection
+      const frame = this.#outbox.takeFrame({ batchBytes, batchJobs, frameBytesMax, frameJobsMax, credit })
       if (frame === undefined) break
       this.#stats.sentJobs += frame.readUInt16LE(10)
       this.#stats.sentBytes += frame.length
@@ -541,7 +554,8 @@ export const connect = async (options: ConnectOptions): Promise<Client> => {
       const abort = (): void => fail(new UsherError('aborted', 'given up while connecting'))
       const timer = setTimeout(() => {
         const last = client.lastError
-        fail(new UsherError('disconnected', `no host could be reached within ${withinMs} ms${last === undefined ? '' : `: ${last.message}`}`, { cause: last }))
+        const why = last === undefined ? '' : `: ${last.message}`
+        fail(new UsherError('disconnected', `no host could be reached within ${withinMs} ms${why}`, { cause: last }))
       }, withinMs)
       client.once('connected', () => {
         clearTimeout(timer)

@@ -79,7 +79,7 @@ export class Connection {
         reject(error)
       }
       const lost = (why: string, cause?: unknown): UsherError =>
-        new UsherError('disconnected', `${where}: ${why}`, { details: { address: where }, ...(cause === undefined ? {} : { cause }) })
+        new UsherError('disconnected', `${where}: ${why}`, { details: { address: where }, cause })
       const abort = (): void => fail(lost('given up'))
       const timer = setTimeout(() => fail(lost(`no greeting within ${settings.connectTimeoutMs} ms`)), settings.connectTimeoutMs)
       const frame = (received: Frame): void => {
@@ -171,7 +171,8 @@ export class Connection {
     const now = performance.now()
     if (this.#pingSentMs !== undefined && now - Math.max(this.#lastHeardMs, this.#pingSentMs) > this.#silenceMs) {
       const where = formatAddress(this.address)
-      this.#ended(new UsherError('disconnected', `${where}: nothing was heard for ${this.#silenceMs} ms`, { details: { address: where } }))
+      const message = `${where}: nothing was heard for ${this.#silenceMs} ms`
+      this.#ended(new UsherError('disconnected', message, { details: { address: where } }))
       return
     }
     const quiet = now - this.#lastSentMs >= everyMs * 0.9

@@ -76,7 +76,8 @@ export const parseAddress = (text: string): Address => {
   const port = match?.[3] === undefined ? defaultPort : Number(match[3])
   const host = match?.[1] ?? match?.[2]
   if (host === undefined || port < 1 || port > 65_535) {
-    throw new UsherError('usage', `${JSON.stringify(text)} is not an address: write HOST, HOST:PORT or [IPV6]:PORT`, { details: { address: text } })
+    const message = `${JSON.stringify(text)} is not an address: write HOST, HOST:PORT or [IPV6]:PORT`
+    throw new UsherError('usage', message, { details: { address: text } })
   }
   return { host, port }
 }
@@ -95,9 +96,10 @@ const positive = (name: string, value: number, least: number): void => {
 export const settingsOf = (options: ClientOptions): Settings => {
   const given = Object.entries(options).filter(([key, value]) => key in defaults && value !== undefined)
   const settings: Settings = { ...defaults, ...Object.fromEntries(given) }
-  for (const name of ['connectTimeoutMs', 'batchBytes', 'batchJobs', 'heldJobsMax', 'heldBytesMax', 'timeoutMs', 'backoffMostMs', 'silenceMs'] as const) {
-    positive(name, settings[name], 1)
-  }
+  const atLeastOne = [
+    'connectTimeoutMs', 'batchBytes', 'batchJobs', 'heldJobsMax', 'heldBytesMax', 'timeoutMs', 'backoffMostMs', 'silenceMs',
+  ] as const
+  for (const name of atLeastOne) positive(name, settings[name], 1)
   for (const name of ['lingerMs', 'backoffBaseMs'] as const) positive(name, settings[name], 0)
   return settings
 }

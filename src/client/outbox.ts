@@ -4,7 +4,7 @@ import type { Buffer } from 'node:buffer'
 import { invariant, type UsherError } from '../base/errors.ts'
 import type { Crc32c } from '../protocol/crc32c.ts'
 import { beginFrame, finishFrame, frameTypes, headerBytes } from '../protocol/frame.ts'
-import { Unit } from './unit.ts'
+import type { Unit } from './unit.ts'
 
 export interface FrameLimits {
   /** Payload to aim at; one unit alone may be larger. */
@@ -115,7 +115,9 @@ export class Outbox {
     if (jobs - accepted <= this.#singles.size) {
       for (let sequence = first; sequence < end; sequence++) accepted += this.#acknowledgeSingle(this.#singles.get(sequence))
     } else {
-      for (const unit of [...this.#singles.values()]) if (unit.first >= first && unit.first < end) accepted += this.#acknowledgeSingle(unit)
+      for (const unit of [...this.#singles.values()]) {
+        if (unit.first >= first && unit.first < end) accepted += this.#acknowledgeSingle(unit)
+      }
     }
     return accepted
   }

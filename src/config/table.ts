@@ -112,7 +112,7 @@ export const sections = {
     frame_bytes: key('frameBytesMax', bytes(4_096, 64 * MiB), 'Largest payload of a frame.', { default: '1 MiB' }),
     frame_jobs: key('frameJobsMax', count(1, 65_535), 'Most jobs in a frame.', { default: 4_096 }),
     job_bytes: key('jobBytesMax', bytes(256, 16 * MiB), 'Largest job as it comes over the wire.', { default: '128 KiB' }),
-    credit_bytes: key('creditBytes', bytes(8_192, 1_024 * MiB), 'What a connection may have sent and not yet been answered.', {
+    credit_bytes: key('creditBytes', bytes(4_108, 1_024 * MiB), 'What a connection may have sent and not yet been answered.', {
       default: '4 MiB',
     }),
     connections: key('connectionsMax', count(1, 1_000_000), 'Most connections at a time.', { default: 10_000 }),

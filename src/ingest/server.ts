@@ -30,6 +30,8 @@ interface Connection {
   /** When the frame that is incomplete now began; 0: between frames. */
   frameMs: number
   greeted: boolean
+  /** Something was written to it: the preamble came first then. */
+  answered: boolean
   closing: boolean
 }
 
@@ -38,6 +40,8 @@ export interface ServerStats {
   readonly refusedConnections: number
 }
 
+/** usher's preamble where none was agreed on: whatever it sends begins with one (docs/protocol.md). */
+const noVersion = Buffer.from([0x55, 0x53, 0x48, 0x52, 0, 0, 1, 0])
 const sweepEveryMs = 250
 /** How long a connection that was told to go may take to read that. */
 const lingerMs = 2000
@@ -117,13 +121,13 @@ export class IngestServer {
       socket.on('error', () => {
         // It is being turned away: what it does about that is its own affair.
       })
-      socket.end(this.#ingest.errorFrame(wireOfCode('connections_exhausted'), `${codes.connections_exhausted.summary}: at most ${this.#options.connectionsMax}`))
+      socket.end(Buffer.concat([noVersion, this.#ingest.errorFrame(wireOfCode('connections_exhausted'), `${codes.connections_exhausted.summary}: at most ${this.#options.connectionsMax}`)]))
       setTimeout(() => socket.destroy(), lingerMs).unref()
       return
     }
     const now = performance.now()
     const id = this.#ingest.open()
-    const connection: Connection = { id, socket, openedMs: now, heardMs: now, frameMs: 0, greeted: false, closing: false }
+    const connection: Connection = { id, socket, openedMs: now, heardMs: now, frameMs: 0, greeted: false, answered: false, closing: false }
     this.#connections.set(id, connection)
     socket.on('data', (bytes: Buffer) => this.#feed(connection, bytes))
     socket.on('error', (error) => this.#options.log('debug', `connection ${id}: ${messageOf(error)}`))
@@ -159,6 +163,7 @@ export class IngestServer {
 
   #write(connection: Connection, bytes: Buffer): void {
     if (connection.closing && connection.socket.writableEnded) return
+    connection.answered = true
     connection.socket.write(bytes)
     if (connection.socket.writableLength > this.#options.outputBytesMax) this.#fail(connection, 'output_overrun')
   }
@@ -167,7 +172,8 @@ export class IngestServer {
   #fail(connection: Connection, code: Code): void {
     if (connection.closing) return
     this.#options.log('debug', `connection ${connection.id} is closed: ${code}`)
-    connection.socket.write(this.#ingest.errorFrame(wireOfCode(code), codes[code].summary))
+    const error = this.#ingest.errorFrame(wireOfCode(code), codes[code].summary)
+    connection.socket.write(connection.answered ? error : Buffer.concat([noVersion, error]))
     this.#end(connection)
   }
 
@@ -185,7 +191,8 @@ export class IngestServer {
   #sayGoodbye(connection: Connection): void {
     if (this.#going === null || connection.closing) return
     const { code, reason, addresses } = this.#going
-    connection.socket.write(this.#ingest.goodbye(connection.id, wireOfCode(code), reason, addresses))
+    const goodbye = this.#ingest.goodbye(connection.id, wireOfCode(code), reason, addresses)
+    connection.socket.write(connection.answered ? goodbye : Buffer.concat([noVersion, goodbye]))
     if (!connection.greeted) this.#end(connection)
   }
 

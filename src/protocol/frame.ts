@@ -165,7 +165,9 @@ export class FrameDecoder {
       this.#onPreamble?.({ first: bytes.readUInt16LE(4), highest: bytes.readUInt16LE(6) })
       return
     }
-    if (this.#crc(bytes.subarray(4)) !== bytes.readUInt32LE(0)) throw new UsherError('frame_corrupt', "the CRC doesn't match the frame")
+    if (this.#crc(bytes.subarray(4)) !== bytes.readUInt32LE(0)) {
+      throw new UsherError('frame_corrupt', "the CRC doesn't match the frame")
+    }
     const type = bytes[8]!
     if (bytes[9] !== 0) throw new UsherError('frame_unexpected', `flags ${bytes[9]} in a frame of type ${type}`)
     this.#onFrame({ type, count: bytes.readUInt16LE(10), payload: bytes.subarray(headerBytes) })

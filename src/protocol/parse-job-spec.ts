@@ -22,7 +22,9 @@ type Json = Readonly<Record<string, unknown>>
 type Resources = NonNullable<JobSpec['resources']>
 type Attributes = NonNullable<JobSpec['attributes']>
 
-const textKeys = ['name', 'directory', 'stdin_path', 'stdout_path', 'stderr_path', 'pre_launch', 'post_launch', 'launcher'] as const
+const textKeys = [
+  'name', 'directory', 'stdin_path', 'stdout_path', 'stderr_path', 'pre_launch', 'post_launch', 'launcher',
+] as const
 const specKeys = new Set<string>([
   ...textKeys, 'executable', 'arguments', 'inherit_environment', 'environment', 'resources', 'attributes',
 ])
@@ -101,7 +103,9 @@ class JobReader {
         if (!keyMayHoldEquals && key.includes('=')) this.refuse('field_invalid', field, 'has a key with "=" in it', key)
         this.text(key, field, key, true)
         if (typeof item === 'boolean' || (typeof item === 'number' && Number.isFinite(item))) return [key, String(item)]
-        if (item === null || item === undefined) this.refuse('field_invalid', field, 'must be text, a number or a boolean, not null', key)
+        if (item === null || item === undefined) {
+          this.refuse('field_invalid', field, 'must be text, a number or a boolean, not null', key)
+        }
         return [key, this.text(item, field, key, true) ?? '']
       }),
     )
@@ -144,7 +148,8 @@ class JobReader {
     if (value === undefined || value === null) return undefined
     const seconds = typeof value === 'string' || typeof value === 'number' ? parseDuration(value) : undefined
     if (seconds !== undefined && seconds >= 1 && seconds <= countMax) return formatDuration(seconds)
-    return this.refuse('field_invalid', 'attributes.duration', 'must be like "90 s", "15 m", "1.5 h", "hh:mm:ss" or minutes as an integer')
+    const message = 'must be like "90 s", "15 m", "1.5 h", "hh:mm:ss" or minutes as an integer'
+    return this.refuse('field_invalid', 'attributes.duration', message)
   }
 
   spec(object: Json): JobSpec {
@@ -180,7 +185,9 @@ class JobReader {
  * Null counts as left out; what equals its default is left out of the result.
  */
 export const parseJobSpec = (value: unknown): ParsedJob => {
-  if (!isObject(value)) return { problem: { code: 'job_malformed', field: '', message: `a job is an object, not ${kindOf(value)}` } }
+  if (!isObject(value)) {
+    return { problem: { code: 'job_malformed', field: '', message: `a job is an object, not ${kindOf(value)}` } }
+  }
   const reader = new JobReader()
   let inner = value
   if (value['spec'] === undefined) {

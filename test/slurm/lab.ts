@@ -20,7 +20,8 @@ export const labUrl = `unix:${folder}/rest/slurmrestd.sock`
 export const showJob = (jobId: string): Record<string, string> => {
   const text = execFileSync('scontrol', ['show', 'job', jobId]).toString()
   const fields: Record<string, string> = {}
-  for (const match of text.matchAll(/(?:^|\s)([A-Za-z][\w:/]*)=(.*?)(?=\s+[A-Z][\w:/]*=|\n|$)/g)) fields[match[1] as string] = (match[2] as string).trim()
+  for (const match of text.matchAll(/(?:^|\s)([A-Za-z][\w:/]*)=(.*?)(?=\s+[A-Z][\w:/]*=|\n|$)/g))
+    fields[match[1] as string] = (match[2] as string).trim()
   return fields
 }
 

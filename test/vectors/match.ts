@@ -115,9 +115,9 @@ export const mismatches = (expect: Expectation, bytes: Uint8Array, closed: boole
         problems.push(...compare({ ...job, type: 'job' }, actual).map((problem) => `${sequence}: ${problem}`))
       }
     } else if (frame.type === 'CREDIT') {
-      const bytes = BigInt(String(frame['bytes']))
-      if (credit >= bytes) credit -= bytes
-      else if (frame.maybe !== true) problems.push(`credit of ${credit} bytes, not ${bytes}`)
+      const granted = BigInt(String(frame['bytes']))
+      if (credit >= granted) credit -= granted
+      else if (frame.maybe !== true) problems.push(`credit of ${credit} bytes, not ${granted}`)
     } else if (frame.maybe !== true || inOrder[0]?.type === frame.type) {
       problems.push(...compare(frame, inOrder.shift()))
     }

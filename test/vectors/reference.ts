@@ -69,8 +69,8 @@ class JobJudge {
           if (value.length !== 1 || value[0]! > 1) return mistake('field_invalid')
           break
         case 'integer': {
-          const last = value.at(-1)
-          if (value.length < 1 || value.length > 8 || (value.length > 1 && last === 0)) return mistake('field_invalid')
+          const top = value.at(-1)
+          if (value.length < 1 || value.length > 8 || (value.length > 1 && top === 0)) return mistake('field_invalid')
           const number = value.reduceRight((sum, byte) => sum * 256n + BigInt(byte), 0n)
           if (number < BigInt(info.min) || number > BigInt(info.max)) return mistake('field_invalid')
           integers.set(tag, Number(number))

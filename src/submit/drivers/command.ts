@@ -12,7 +12,8 @@ const refusedStatuses = new Set([64, 65, 66, 67, 68])
 /** 69 unavailable, 75 try again; 77 permission and 78 configuration are faults of this host, not of the job. */
 const laterStatuses = new Set([69, 75, 77, 78])
 
-export const createCommandDriver = (options: CommandOptions, context: DriverContext): Driver => new CommandDriver(options, context)
+export const createCommandDriver = (options: CommandOptions, context: DriverContext): Driver =>
+  new CommandDriver(options, context)
 
 class CommandDriver implements Driver {
   readonly kind = 'command'
@@ -45,7 +46,8 @@ class CommandDriver implements Driver {
         : { ok: true, detail: `${file} is executable (no preflight program is configured)` }
     }
     const end = await this.#run(preflight, undefined, {}, signal)
-    if (end.kind === 'exited' && end.code === 0) return { ok: true, detail: excerpt(end.stdout) || 'the preflight program exited with 0' }
+    if (end.kind === 'exited' && end.code === 0)
+      return { ok: true, detail: excerpt(end.stdout) || 'the preflight program exited with 0' }
     return { ok: false, reason: describe(end) }
   }
 
@@ -81,7 +83,12 @@ class CommandDriver implements Driver {
     return findings
   }
 
-  #run(argv: readonly string[], stdin: string | undefined, more: Record<string, string>, signal: AbortSignal): Promise<ProgramEnd> {
+  #run(
+    argv: readonly string[],
+    stdin: string | undefined,
+    more: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<ProgramEnd> {
     const environment: Record<string, string> = { USHER_CLUSTER: this.#context.cluster, USHER_HOST: this.#context.host, ...more }
     for (const [name, value] of Object.entries(process.env)) {
       if (value !== undefined && !name.startsWith('USHER_') && !name.startsWith('NODE_')) environment[name] = value
@@ -94,7 +101,12 @@ class CommandDriver implements Driver {
   }
 }
 
-const firstLine = (text: string): string | null => text.split('\n').find((line) => line.trim() !== '')?.trim().slice(0, 1024) ?? null
+const firstLine = (text: string): string | null =>
+  text
+    .split('\n')
+    .find((line) => line.trim() !== '')
+    ?.trim()
+    .slice(0, 1024) ?? null
 
 const describe = (end: ProgramEnd): string => {
   if (end.kind === 'unstarted') return end.reason
@@ -105,7 +117,9 @@ const describe = (end: ProgramEnd): string => {
 
 /** Where the program is, or undefined if nobody could run it. */
 const executableAt = (name: string): string | undefined => {
-  const candidates = name.includes('/') ? [name] : (process.env['PATH'] ?? '').split(delimiter).map((directory) => join(directory, name))
+  const candidates = name.includes('/')
+    ? [name]
+    : (process.env['PATH'] ?? '').split(delimiter).map((directory) => join(directory, name))
   return candidates.find((file) => {
     try {
       accessSync(file, constants.X_OK)

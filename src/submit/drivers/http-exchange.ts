@@ -59,7 +59,10 @@ export class HttpExchange {
   readonly #answerBytesMax: number
   #abortOnClose: AbortOnClose | undefined
 
-  constructor(url: string, options: { socketsMax: number; timeoutMs: number; answerBytesMax?: number; abortOnClose?: AbortOnClose }) {
+  constructor(
+    url: string,
+    options: { socketsMax: number; timeoutMs: number; answerBytesMax?: number; abortOnClose?: AbortOnClose },
+  ) {
     const endpoint = endpointOf(url)
     this.basePath = endpoint.basePath
     this.#secure = endpoint.secure
@@ -67,7 +70,12 @@ export class HttpExchange {
     this.#timeoutMs = options.timeoutMs
     this.#answerBytesMax = options.answerBytesMax ?? 16 * 1024 * 1024
     this.#abortOnClose = options.abortOnClose
-    const agentOptions = { keepAlive: true, maxSockets: options.socketsMax, maxFreeSockets: options.socketsMax, scheduling: 'lifo' as const }
+    const agentOptions = {
+      keepAlive: true,
+      maxSockets: options.socketsMax,
+      maxFreeSockets: options.socketsMax,
+      scheduling: 'lifo' as const,
+    }
     this.#agent = endpoint.secure ? new https.Agent(agentOptions) : new http.Agent(agentOptions)
   }
 
@@ -84,7 +92,12 @@ export class HttpExchange {
     })
   }
 
-  #begin(request: HttpRequest, signal: AbortSignal | undefined, abortOnClose: AbortOnClose, resolve: (result: Exchange) => void): void {
+  #begin(
+    request: HttpRequest,
+    signal: AbortSignal | undefined,
+    abortOnClose: AbortOnClose,
+    resolve: (result: Exchange) => void,
+  ): void {
     // From the moment a socket is connected, node may write the request to it; before that it can't.
     let begun = false
     let settled = false
@@ -103,7 +116,11 @@ export class HttpExchange {
     const headers: http.OutgoingHttpHeaders = { ...request.headers }
     if (request.body !== undefined) headers['content-length'] = Buffer.byteLength(request.body)
     const outgoing = (this.#secure ? https : http).request({
-      ...this.#options, agent: this.#agent, method: request.method, path: request.path, headers,
+      ...this.#options,
+      agent: this.#agent,
+      method: request.method,
+      path: request.path,
+      headers,
     })
     const timeoutMs = request.timeoutMs ?? this.#timeoutMs
     const timer = setTimeout(() => fail(`no answer within ${timeoutMs / 1000} s`), timeoutMs)
@@ -127,7 +144,9 @@ export class HttpExchange {
       })
       if (this.#secure) socket.prependOnceListener('secureConnect', () => (begun = true))
     })
-    outgoing.on('error', (error) => fail(messageOf(error) === '' ? String((error as NodeJS.ErrnoException).code) : messageOf(error)))
+    outgoing.on('error', (error) =>
+      fail(messageOf(error) === '' ? String((error as NodeJS.ErrnoException).code) : messageOf(error)),
+    )
     outgoing.on('response', (response) => {
       const stream = request.onData !== undefined && (response.statusCode ?? 0) >= 200 && (response.statusCode ?? 0) < 300
       const chunks: Buffer[] = []
@@ -143,7 +162,12 @@ export class HttpExchange {
       response.on('aborted', () => fail('the connection broke within the answer'))
       response.on('end', () => {
         if (!response.complete) return fail('the connection broke within the answer')
-        finish({ kind: 'answer', status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks).toString('utf8') })
+        finish({
+          kind: 'answer',
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: Buffer.concat(chunks).toString('utf8'),
+        })
       })
     })
     outgoing.end(request.body)

@@ -13,7 +13,8 @@ export interface HttpSeams {
   readonly abortOnClose?: AbortOnClose
 }
 
-export const createHttpDriver = (options: HttpOptions, context: DriverContext, seams: HttpSeams = {}): Driver => new HttpDriver(options, context, seams)
+export const createHttpDriver = (options: HttpOptions, context: DriverContext, seams: HttpSeams = {}): Driver =>
+  new HttpDriver(options, context, seams)
 
 class HttpDriver implements Driver {
   readonly kind = 'http'
@@ -45,7 +46,10 @@ class HttpDriver implements Driver {
   async preflight(signal: AbortSignal): Promise<Preflight> {
     const headers = await this.#headers()
     if ('reason' in headers) return { ok: false, reason: headers.reason }
-    const result = await this.#http.exchange({ method: 'GET', path: (this.#path || '/') + this.#query, headers: headers.headers }, signal)
+    const result = await this.#http.exchange(
+      { method: 'GET', path: (this.#path || '/') + this.#query, headers: headers.headers },
+      signal,
+    )
     if (result.kind !== 'answer') return { ok: false, reason: `${this.#options.url}: ${result.reason}` }
     if (result.status >= 200 && result.status < 300) return { ok: true, detail: `${this.#options.url} answers ${result.status}` }
     return { ok: false, reason: `${this.#options.url} answers ${result.status} ${excerpt(result.body)}`.trim() }
@@ -57,7 +61,8 @@ class HttpDriver implements Driver {
     const size = this.limits.batchJobsMax
     if (size === 1) return Promise.all(jobs.map((job) => this.#submitOne(job, origin, headers.headers, signal)))
     const groups: Promise<Outcome[]>[] = []
-    for (let at = 0; at < jobs.length; at += size) groups.push(this.#submitBatch(jobs.slice(at, at + size), origin, headers.headers, signal))
+    for (let at = 0; at < jobs.length; at += size)
+      groups.push(this.#submitBatch(jobs.slice(at, at + size), origin, headers.headers, signal))
     return (await Promise.all(groups)).flat()
   }
 
@@ -80,8 +85,16 @@ class HttpDriver implements Driver {
    * with the status that the job would have had on its own. Its Idempotency-Key is `batch-` and a digest of its ids in
    * their order, so that a repetition of the same batch has the same key; the ids in the lines are what counts.
    */
-  async #submitBatch(jobs: readonly Submission[], origin: Origin, headers: Record<string, string>, signal: AbortSignal): Promise<Outcome[]> {
-    const key = createHash('sha256').update(jobs.map((job) => job.id).join('\n')).digest('hex').slice(0, 32)
+  async #submitBatch(
+    jobs: readonly Submission[],
+    origin: Origin,
+    headers: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<Outcome[]> {
+    const key = createHash('sha256')
+      .update(jobs.map((job) => job.id).join('\n'))
+      .digest('hex')
+      .slice(0, 32)
     const result = await this.#http.exchange(
       {
         method: 'POST',
@@ -95,7 +108,10 @@ class HttpDriver implements Driver {
       if ((result.status >= 200 && result.status < 300) || result.status === 409) return outcomesOfLines(jobs, result.body)
       // Which job of the batch it didn't like isn't said: each is asked for alone, and only the guilty one is refused.
       if (outcomeOf(result).kind === 'refused' && jobs.length > 1) {
-        this.#context.log('info', 'a batch was refused: its jobs are sent one by one', { status: result.status, jobs: jobs.length })
+        this.#context.log('info', 'a batch was refused: its jobs are sent one by one', {
+          status: result.status,
+          jobs: jobs.length,
+        })
         const outcomes: Outcome[] = []
         for (const job of jobs) outcomes.push(...(await this.#submitBatch([job], origin, headers, signal)))
         return outcomes
@@ -162,13 +178,23 @@ const outcomesOfLines = (jobs: readonly Submission[], body: string): Outcome[] =
   }
   return jobs.map((_, at): Outcome => {
     const answer = answers[at]
-    if (answer === undefined) return { kind: 'doubt', reason: at < lines.length ? `line ${at + 1} of the answer is not JSON` : 'the answer has no line for it' }
+    if (answer === undefined)
+      return {
+        kind: 'doubt',
+        reason: at < lines.length ? `line ${at + 1} of the answer is not JSON` : 'the answer has no line for it',
+      }
     const status = answer['status']
     if (status === undefined) return { kind: 'submitted', jobId: idText(answer['jobId']) }
-    if (typeof status !== 'number') return { kind: 'doubt', reason: `line ${at + 1} of the answer has a status that is no number` }
+    if (typeof status !== 'number')
+      return { kind: 'doubt', reason: `line ${at + 1} of the answer has a status that is no number` }
     const jobId = idText(answer['jobId'])
     const text = typeof answer['error'] === 'string' ? answer['error'] : JSON.stringify({ jobId })
-    return outcomeOf({ kind: 'answer', status, headers: {}, body: status < 300 || status === 409 ? JSON.stringify({ jobId }) : text })
+    return outcomeOf({
+      kind: 'answer',
+      status,
+      headers: {},
+      body: status < 300 || status === 409 ? JSON.stringify({ jobId }) : text,
+    })
   })
 }
 

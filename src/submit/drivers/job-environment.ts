@@ -3,9 +3,28 @@
 // Node's, the service manager's, those of a surrounding Slurm job, and everything that is named like a secret.
 import type { JobSpec } from '../driver.ts'
 
-const ownNames = /^(USHER_|NODE_|npm_|NPM_|SLURM|SBATCH_|SALLOC_|SRUN_|SQUEUE_|SINFO_|SACCT_|SCONTROL_|LISTEN_|WATCHDOG_|OTEL_|BASH_FUNC_)/
-const ownOnly = new Set(['_', 'SHLVL', 'PWD', 'OLDPWD', 'INIT_CWD', 'NOTIFY_SOCKET', 'INVOCATION_ID', 'JOURNAL_STREAM', 'MAINPID', 'SYSTEMD_EXEC_PID',
-  'CREDENTIALS_DIRECTORY', 'RUNTIME_DIRECTORY', 'STATE_DIRECTORY', 'CACHE_DIRECTORY', 'LOGS_DIRECTORY', 'CONFIGURATION_DIRECTORY', 'COLOR', 'EDITOR'])
+const ownNames =
+  /^(USHER_|NODE_|npm_|NPM_|SLURM|SBATCH_|SALLOC_|SRUN_|SQUEUE_|SINFO_|SACCT_|SCONTROL_|LISTEN_|WATCHDOG_|OTEL_|BASH_FUNC_)/
+const ownOnly = new Set([
+  '_',
+  'SHLVL',
+  'PWD',
+  'OLDPWD',
+  'INIT_CWD',
+  'NOTIFY_SOCKET',
+  'INVOCATION_ID',
+  'JOURNAL_STREAM',
+  'MAINPID',
+  'SYSTEMD_EXEC_PID',
+  'CREDENTIALS_DIRECTORY',
+  'RUNTIME_DIRECTORY',
+  'STATE_DIRECTORY',
+  'CACHE_DIRECTORY',
+  'LOGS_DIRECTORY',
+  'CONFIGURATION_DIRECTORY',
+  'COLOR',
+  'EDITOR',
+])
 const secretNames = /TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|PRIVATE_KEY|API_?KEY|ACCESS_KEY/i
 
 export const defaultPath = '/usr/local/bin:/usr/bin:/bin'
@@ -36,4 +55,5 @@ export const durationSeconds = (text: string | undefined): number | undefined =>
 }
 
 /** One word for a POSIX shell, whatever it holds. */
-export const shellWord = (text: string): string => (/^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`)
+export const shellWord = (text: string): string =>
+  /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`

@@ -14,7 +14,11 @@ export const jobIdOf = (text: string): string | null | undefined => {
 }
 
 export const idText = (value: unknown): string | null =>
-  typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : typeof value === 'string' && value !== '' ? value.slice(0, 1024) : null
+  typeof value === 'number' && Number.isSafeInteger(value)
+    ? String(value)
+    : typeof value === 'string' && value !== ''
+      ? value.slice(0, 1024)
+      : null
 
 export const objectOf = (text: string): Record<string, unknown> | undefined => {
   try {

@@ -19,15 +19,25 @@ export interface OrderFrame {
 }
 
 /** What PSI/J's launch scripts do: source the one, run the job, source the other, end with the job's status. */
-const wrapper = `if [ -n "$1" ]; then . "$1" || exit; fi; usher_post=$2; shift 2; "$@"; usher_status=$?; set --; if [ -n "$usher_post" ]; then . "$usher_post"; fi; exit "$usher_status"`
+const wrapper = [
+  'if [ -n "$1" ]; then . "$1" || exit; fi',
+  'usher_post=$2',
+  'shift 2',
+  '"$@"',
+  'usher_status=$?',
+  'if [ -n "$usher_post" ]; then . "$usher_post"; fi',
+  'exit "$usher_status"',
+].join('\n')
 
 /** Why a job of this kind can't run here; undefined if it can. */
 export const unfitness = (spec: JobSpec): string | undefined => {
   const { resources, launcher } = spec
   const processes = resources?.process_count ?? (resources?.node_count ?? 1) * (resources?.processes_per_node ?? 1)
-  if ((resources?.node_count ?? 1) > 1) return `resources.node_count is ${resources?.node_count}, and the local driver has one node`
+  if ((resources?.node_count ?? 1) > 1)
+    return `resources.node_count is ${resources?.node_count}, and the local driver has one node`
   if (processes > 1) return `the job asks for ${processes} processes, and the local driver starts one`
-  if (launcher !== undefined && launcher !== 'single') return `launcher '${launcher}' is not supported by the local driver, only 'single'`
+  if (launcher !== undefined && launcher !== 'single')
+    return `launcher '${launcher}' is not supported by the local driver, only 'single'`
   const duration = spec.attributes?.duration
   if (duration !== undefined && durationSeconds(duration) === undefined) return `attributes.duration '${duration}' is no duration`
   return undefined
@@ -36,10 +46,17 @@ export const unfitness = (spec: JobSpec): string | undefined => {
 export const orderText = (spec: JobSpec, frame: OrderFrame): Buffer | { readonly refused: string } => {
   const unfit = unfitness(spec)
   if (unfit !== undefined) return { refused: unfit }
-  const directory = spec.directory === undefined ? frame.directory : isAbsolute(spec.directory) ? spec.directory : join(frame.directory, spec.directory)
+  const directory =
+    spec.directory === undefined
+      ? frame.directory
+      : isAbsolute(spec.directory)
+        ? spec.directory
+        : join(frame.directory, spec.directory)
   const command = [spec.executable, ...(spec.arguments ?? [])]
   const wrapped = spec.pre_launch !== undefined || spec.post_launch !== undefined
-  const argv = wrapped ? ['/bin/bash', '-c', wrapper, 'usher-run', scriptPath(spec.pre_launch), scriptPath(spec.post_launch), ...command] : command
+  const argv = wrapped
+    ? ['/bin/bash', '-c', wrapper, 'usher-run', scriptPath(spec.pre_launch), scriptPath(spec.post_launch), ...command]
+    : command
   const fields: string[] = [
     `records=${frame.records}`,
     `name=${frame.name}`,

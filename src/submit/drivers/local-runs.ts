@@ -124,7 +124,8 @@ export class LocalRuns {
     for (const producer of await listIfThere(this.#root)) {
       const names = await listIfThere(join(this.#root, producer))
       for (const name of names) {
-        if (name.endsWith('.run') && !name.startsWith('.') && !names.has(name.replace(/run$/, 'end'))) ids.push(`${producer}-${name.slice(0, -4)}`)
+        if (name.endsWith('.run') && !name.startsWith('.') && !names.has(name.replace(/run$/, 'end')))
+          ids.push(`${producer}-${name.slice(0, -4)}`)
       }
     }
     return ids
@@ -166,7 +167,8 @@ const ignoreAbsent = (error: unknown): undefined => {
 
 const readIfThere = (file: string): Promise<string | undefined> => readFile(file, 'utf8').catch(ignoreAbsent)
 
-const listIfThere = async (directory: string): Promise<Set<string>> => new Set((await readdir(directory).catch(ignoreAbsent)) ?? [])
+const listIfThere = async (directory: string): Promise<Set<string>> =>
+  new Set((await readdir(directory).catch(ignoreAbsent)) ?? [])
 
 const syncDirectory = async (directory: string): Promise<void> => {
   const handle = await open(directory, 'r')

@@ -23,7 +23,8 @@ export interface LocalSeams {
   readonly runner?: string
 }
 
-export const createLocalDriver = (options: LocalOptions, context: DriverContext, seams: LocalSeams = {}): Driver => new LocalDriver(options, context, seams)
+export const createLocalDriver = (options: LocalOptions, context: DriverContext, seams: LocalSeams = {}): Driver =>
+  new LocalDriver(options, context, seams)
 
 class LocalDriver implements Driver {
   readonly kind = 'local'
@@ -135,7 +136,8 @@ class LocalDriver implements Driver {
     const [word = '', ...rest] = said.split(' ')
     if (word === 'late') return { kind: 'later', reason: `the runner could not claim the job within ${claimWithinMs / 1000} s` }
     if (word === 'failed') return { kind: 'later', reason: rest.join(' ') }
-    if (word !== 'claimed' && word !== 'exists') return { kind: 'doubt', reason: said === '' ? 'the runner ended without a word' : `the runner says '${said}'` }
+    if (word !== 'claimed' && word !== 'exists')
+      return { kind: 'doubt', reason: said === '' ? 'the runner ended without a word' : `the runner says '${said}'` }
     let run: Run | undefined
     try {
       run = await this.#runs.read(id)
@@ -273,21 +275,32 @@ class LocalDriver implements Driver {
 }
 
 const lost = (run: Run): Ended => ({
-  id: run.id, jobId: jobIdOfRun(run), exitCode: null, signal: null, startedAt: run.startedAt, endedAt: new Date().toISOString(), reason: 'lost',
+  id: run.id,
+  jobId: jobIdOfRun(run),
+  exitCode: null,
+  signal: null,
+  startedAt: run.startedAt,
+  endedAt: new Date().toISOString(),
+  reason: 'lost',
 })
 
 const lostWithoutRecord = { jobId: null, exitCode: null, signal: null, startedAt: null, reason: 'lost' }
 
 const builtRunner = (): string => {
   const root = fileURLToPath(new URL('../../..', import.meta.url))
-  const candidates = [join(root, 'build/Release/usher-run'), join(root, `prebuilds/${process.platform}-${process.arch}/usher-run`)]
-  return candidates.find((file) => {
-    try {
-      accessSync(file, constants.X_OK)
-      return true
-    } catch {
-      // Not built in this way: the next candidate, and preflight says so if there is none.
-      return false
-    }
-  }) ?? (candidates[0] as string)
+  const candidates = [
+    join(root, 'build/Release/usher-run'),
+    join(root, `prebuilds/${process.platform}-${process.arch}/usher-run`),
+  ]
+  return (
+    candidates.find((file) => {
+      try {
+        accessSync(file, constants.X_OK)
+        return true
+      } catch {
+        // Not built in this way: the next candidate, and preflight says so if there is none.
+        return false
+      }
+    }) ?? (candidates[0] as string)
+  )
 }

@@ -18,7 +18,9 @@ export class SlurmCommands implements SlurmCluster {
     this.#timeoutMs = timing.timeoutMs
     const { PATH, SLURM_CONF, HOME, USER, KRB5CCNAME } = process.env
     const kept = { PATH: PATH ?? defaultPath, SLURM_CONF, HOME, USER, KRB5CCNAME, LC_ALL: 'C.UTF-8' }
-    this.#environment = Object.fromEntries(Object.entries(kept).filter((entry): entry is [string, string] => entry[1] !== undefined))
+    this.#environment = Object.fromEntries(
+      Object.entries(kept).filter((entry): entry is [string, string] => entry[1] !== undefined),
+    )
   }
 
   async preflight(signal: AbortSignal): Promise<Preflight> {
@@ -29,10 +31,19 @@ export class SlurmCommands implements SlurmCluster {
     const names = new Set(partitions.stdout.split('\n').filter((name) => name !== ''))
     if (names.size === 0) return { ok: false, reason: 'Slurm shows no partition to this user' }
     // Says whether slurmctld would take a job from this user, without giving it one.
-    const test = await runProgram({ argv: ['sbatch', '--test-only', '-o', '/dev/null', '-D', '/'], stdin: '#!/bin/sh\ntrue\n', environment: this.#environment, timeoutMs: this.#timeoutMs }, signal)
+    const test = await runProgram(
+      {
+        argv: ['sbatch', '--test-only', '-o', '/dev/null', '-D', '/'],
+        stdin: '#!/bin/sh\ntrue\n',
+        environment: this.#environment,
+        timeoutMs: this.#timeoutMs,
+      },
+      signal,
+    )
     if (test.kind === 'exited' && test.code !== 0) {
       // A default partition that is missing or full, or an account that each job names, is no fault of this host.
-      if (/Access\/permission denied|authentication|Invalid user id/i.test(test.stderr)) return { ok: false, reason: `sbatch --test-only: ${describe(test)}` }
+      if (/Access\/permission denied|authentication|Invalid user id/i.test(test.stderr))
+        return { ok: false, reason: `sbatch --test-only: ${describe(test)}` }
     } else if (test.kind !== 'exited') return { ok: false, reason: `sbatch --test-only: ${describe(test)}` }
     return { ok: true, detail: `sbatch, ${names.size} partition${names.size === 1 ? '' : 's'}` }
   }
@@ -45,9 +56,16 @@ export class SlurmCommands implements SlurmCluster {
       else argv.push(`--${name}=${value}`)
     }
     const inherited = Object.fromEntries(Object.entries(job.inherited).filter(([name]) => !name.startsWith('LD_')))
-    const environment = { ...inherited, PATH: this.#environment['PATH'] ?? defaultPath, ...(this.#environment['SLURM_CONF'] === undefined ? {} : { SLURM_CONF: this.#environment['SLURM_CONF'] }) }
+    const environment = {
+      ...inherited,
+      PATH: this.#environment['PATH'] ?? defaultPath,
+      ...(this.#environment['SLURM_CONF'] === undefined ? {} : { SLURM_CONF: this.#environment['SLURM_CONF'] }),
+    }
     const script = selfContainedScript(job)
-    const end = await runProgram({ argv: [...argv, '--export=ALL'], stdin: script, environment, timeoutMs: this.#timeoutMs }, signal)
+    const end = await runProgram(
+      { argv: [...argv, '--export=ALL'], stdin: script, environment, timeoutMs: this.#timeoutMs },
+      signal,
+    )
     if (end.kind === 'unstarted') return { kind: 'later', reason: `sbatch: ${end.reason}` }
     // stdout and the status each for itself: with an id there is a job, whatever else was said.
     const jobId = /^(\d+)(?:;.*)?$/m.exec(end.stdout)?.[1]
@@ -59,7 +77,10 @@ export class SlurmCommands implements SlurmCluster {
     const known = outcomeOfText(end.stderr)
     if (known !== undefined) return known
     // sbatch checks its options before it asks anyone.
-    if (/sbatch: (unrecognized option|invalid|error: (Invalid|invalid|Bad|Memory specification))/i.test(end.stderr) && !/Batch job submission failed/.test(end.stderr)) {
+    if (
+      /sbatch: (unrecognized option|invalid|error: (Invalid|invalid|Bad|Memory specification))/i.test(end.stderr) &&
+      !/Batch job submission failed/.test(end.stderr)
+    ) {
       return { kind: 'refused', reason: `sbatch: ${describe(end)}` }
     }
     return { kind: 'doubt', reason: `sbatch: ${describe(end)}` }
@@ -68,10 +89,16 @@ export class SlurmCommands implements SlurmCluster {
   async list(onJob: (job: ListedJob) => void, signal: AbortSignal): ReturnType<SlurmCluster['list']> {
     const scanner = new JobLineScanner(onJob)
     const end = await runProgram(
-      { argv: ['squeue', '-a', '-h', '-t', 'all', '-o', '%i|%k'], environment: this.#environment, timeoutMs: Math.max(this.#timeoutMs, 120_000), onData: (chunk) => scanner.push(chunk) },
+      {
+        argv: ['squeue', '-a', '-h', '-t', 'all', '-o', '%i|%k'],
+        environment: this.#environment,
+        timeoutMs: Math.max(this.#timeoutMs, 120_000),
+        onData: (chunk) => scanner.push(chunk),
+      },
       signal,
     )
-    if (end.kind !== 'exited' || end.code !== 0 || end.stderr.trim() !== '') return { complete: false, reason: `squeue: ${describe(end)}` }
+    if (end.kind !== 'exited' || end.code !== 0 || end.stderr.trim() !== '')
+      return { complete: false, reason: `squeue: ${describe(end)}` }
     return scanner.complete ? { complete: true } : { complete: false, reason: "squeue's list is not whole" }
   }
 
@@ -113,7 +140,8 @@ export class SlurmCommands implements SlurmCluster {
     const value = (name: string): string => new RegExp(`^${name}\\s*=\\s*(.*)$`, 'm').exec(end.stdout)?.[1]?.trim() ?? ''
     const age = /^(\d+)/.exec(value('MinJobAge'))?.[1]
     if (age === undefined) return undefined
-    const keepsComments = value('AccountingStorageType') === 'accounting_storage/slurmdbd' && /job_comment/.test(value('AccountingStoreFlags'))
+    const keepsComments =
+      value('AccountingStorageType') === 'accounting_storage/slurmdbd' && /job_comment/.test(value('AccountingStoreFlags'))
     return { minJobAgeS: Number(age), keepsComments }
   }
 
@@ -121,7 +149,15 @@ export class SlurmCommands implements SlurmCluster {
   async accounted(sinceDays: number, onJob: (job: ListedJob) => void, signal: AbortSignal): Promise<boolean> {
     const scanner = new JobLineScanner(onJob)
     const argv = ['sacct', '-a', '-X', '-n', '-P', '-D', '-S', `now-${sinceDays}days`, '--delimiter=|', '-o', 'JobIDRaw,Comment']
-    const end = await runProgram({ argv, environment: this.#environment, timeoutMs: Math.max(this.#timeoutMs, 120_000), onData: (chunk) => scanner.push(chunk) }, signal)
+    const end = await runProgram(
+      {
+        argv,
+        environment: this.#environment,
+        timeoutMs: Math.max(this.#timeoutMs, 120_000),
+        onData: (chunk) => scanner.push(chunk),
+      },
+      signal,
+    )
     return end.kind === 'exited' && end.code === 0 && scanner.complete
   }
 

@@ -10,7 +10,8 @@ interface SlurmError {
   readonly meaning: Meaning
 }
 
-const all = (meaning: Meaning, list: readonly (readonly [number, string])[]): SlurmError[] => list.map(([code, text]) => ({ code, text, meaning }))
+const all = (meaning: Meaning, list: readonly (readonly [number, string])[]): SlurmError[] =>
+  list.map(([code, text]) => ({ code, text, meaning }))
 
 const errors: readonly SlurmError[] = [
   // slurmctld looked at the job and will never take it as it is.
@@ -124,7 +125,8 @@ export const invalidJobId = 2017
 
 /** The outcome for an error number. Unknown numbers are those of a newer Slurm: 2000 to 2999 are slurmctld's own verdicts. */
 export const outcomeOfCode = (code: number, text: string): Outcome => {
-  const meaning = byCode.get(code)?.meaning ?? (code >= 2000 && code < 3000 ? 'later' : code >= 9000 && code < 10_000 ? 'refused' : 'doubt')
+  const meaning =
+    byCode.get(code)?.meaning ?? (code >= 2000 && code < 3000 ? 'later' : code >= 9000 && code < 10_000 ? 'refused' : 'doubt')
   return { kind: meaning, reason: `Slurm error ${code}: ${text}` }
 }
 

@@ -74,7 +74,8 @@ export interface SlurmFrame {
 }
 
 /** Slurm's copy of who the job is: what `find` looks for. */
-export const commentOf = (id: string, origin: Pick<Origin, 'term' | 'host'>): string => `usher ${id} term=${origin.term} host=${origin.host}`
+export const commentOf = (id: string, origin: Pick<Origin, 'term' | 'host'>): string =>
+  `usher ${id} term=${origin.term} host=${origin.host}`
 
 /** The job id in a comment that usher wrote; undefined for any other. */
 export const idInComment = (comment: string): string | undefined => /^usher ([0-9a-f]{16}-\d{1,20}) term=/.exec(comment)?.[1]
@@ -90,7 +91,8 @@ export const slurmJob = (job: Submission, frame: SlurmFrame): SlurmJob | { reado
   }
   const perNode = resources.processes_per_node
   const processes = resources.process_count ?? (perNode === undefined ? undefined : perNode * (resources.node_count ?? 1))
-  const nodes = resources.node_count ?? (perNode === undefined || processes === undefined ? undefined : Math.ceil(processes / perNode))
+  const nodes =
+    resources.node_count ?? (perNode === undefined || processes === undefined ? undefined : Math.ceil(processes / perNode))
 
   set('job-name', spec.name ?? spec.executable.slice(spec.executable.lastIndexOf('/') + 1))
   set('comment', commentOf(job.id, frame.origin))
@@ -145,7 +147,8 @@ const customValue = (key: string, text: string): OptionValue | { readonly refuse
   if (option === undefined) return { refused: `custom attribute '${key}' is no option that usher passes to Slurm` }
   if (!option.custom) return { refused: `custom attribute '${key}' would overrule what the job's own fields or usher say` }
   if (option.kind === 'text') return text === '' ? { refused: `custom attribute '${key}' is empty` } : text
-  if (option.kind === 'integer') return /^-?\d{1,9}$/.test(text) ? Number(text) : { refused: `custom attribute '${key}' is not an integer: '${text}'` }
+  if (option.kind === 'integer')
+    return /^-?\d{1,9}$/.test(text) ? Number(text) : { refused: `custom attribute '${key}' is not an integer: '${text}'` }
   if (text === 'true' || text === 'false') return text === 'true'
   return { refused: `custom attribute '${key}' is neither true nor false: '${text}'` }
 }
@@ -174,7 +177,11 @@ const exportable = /^[A-Za-z_][A-Za-z0-9_]*$/
 const scriptOf = (spec: JobSpec, processes: number, perNode: number | undefined): string | { readonly refused: string } => {
   const launcher = spec.launcher ?? 'single'
   const odd = Object.entries(spec.environment ?? {}).filter(([name]) => !exportable.test(name))
-  const command = [...(odd.length > 0 ? ['env', ...odd.map(([name, value]) => `${name}=${value}`)] : []), spec.executable, ...(spec.arguments ?? [])]
+  const command = [
+    ...(odd.length > 0 ? ['env', ...odd.map(([name, value]) => `${name}=${value}`)] : []),
+    spec.executable,
+    ...(spec.arguments ?? []),
+  ]
   const lines = ['#!/bin/bash']
   if (spec.pre_launch !== undefined) lines.push(`. ${scriptWord(spec.pre_launch)} || exit`)
   if (launcher === 'multiple') {
@@ -199,13 +206,19 @@ const scriptOf = (spec: JobSpec, processes: number, perNode: number | undefined)
 const scriptWord = (path: string): string => shellWord(path.includes('/') ? path : `./${path}`)
 
 /** The whole environment, for an interface that sets it outright. */
-export const wholeEnvironment = (job: SlurmJob): Record<string, string> => ({ PATH: defaultPath, ...job.inherited, ...job.environment })
+export const wholeEnvironment = (job: SlurmJob): Record<string, string> => ({
+  PATH: defaultPath,
+  ...job.inherited,
+  ...job.environment,
+})
 
 /**
  * The script with the job's own variables set inside, for sbatch: its options can come from variables of its own
  * environment (SBATCH_*), and the loader's (LD_*) would be obeyed by sbatch itself.
  */
 export const selfContainedScript = (job: SlurmJob): string => {
-  const exports = Object.entries(job.environment).filter(([name]) => exportable.test(name)).map(([name, value]) => `export ${name}=${shellWord(value)}\n`)
+  const exports = Object.entries(job.environment)
+    .filter(([name]) => exportable.test(name))
+    .map(([name, value]) => `export ${name}=${shellWord(value)}\n`)
   return job.script.replace('#!/bin/bash\n', () => `#!/bin/bash\n${exports.join('')}`)
 }

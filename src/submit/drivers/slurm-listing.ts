@@ -66,7 +66,14 @@ export class JobListingScanner {
       } else if (byte === 0x2c) {
         this.#numberEnded()
         this.#expectsValue = false
-      } else if (byte >= 0x30 && byte <= 0x39 && this.#expectsValue && this.#depth === 3 && this.#topKey === 'jobs' && this.#jobKey === 'job_id') {
+      } else if (
+        byte >= 0x30 &&
+        byte <= 0x39 &&
+        this.#expectsValue &&
+        this.#depth === 3 &&
+        this.#topKey === 'jobs' &&
+        this.#jobKey === 'job_id'
+      ) {
         this.#jobId += String.fromCharCode(byte)
       }
     }

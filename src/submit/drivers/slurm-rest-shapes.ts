@@ -91,7 +91,14 @@ const late = (version: number): Readonly<Record<string, Field>> => ({
   gpus: ['tres_per_job', (value) => `gres/gpu:${value}`],
   'gpus-per-node': ['tres_per_node', (value) => `gres/gpu:${value}`],
   'gpus-per-task': ['tres_per_task', (value) => (version >= 41 ? `gres/gpu=${value}` : `gres/gpu:${value}`)],
-  gres: ['tres_per_node', (value) => String(value).split(',').map((gres) => (gres.startsWith('gres') ? gres : `gres/${gres}`)).join(',')],
+  gres: [
+    'tres_per_node',
+    (value) =>
+      String(value)
+        .split(',')
+        .map((gres) => (gres.startsWith('gres') ? gres : `gres/${gres}`))
+        .join(','),
+  ],
   'mail-type': ['mail_type', list],
   mem: ['memory_per_node', optional],
   'mem-per-cpu': ['memory_per_cpu', optional],
@@ -111,7 +118,8 @@ export const submissionBody = (job: SlurmJob, version: ApiVersion): { readonly b
     const field = fields[option]
     if (field === undefined) return { refused: `slurmrestd ${version.name} has no way to say --${option}` }
     const name = typeof field[0] === 'string' ? field[0] : field[0](value)
-    if (Object.hasOwn(description, name)) return { refused: `slurmrestd ${version.name} can't say --${option} beside what else the job asks for` }
+    if (Object.hasOwn(description, name))
+      return { refused: `slurmrestd ${version.name} can't say --${option} beside what else the job asks for` }
     description[name] = field[1](value)
   }
   const environment = wholeEnvironment(job)

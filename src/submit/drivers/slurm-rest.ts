@@ -33,7 +33,10 @@ export class SlurmRest implements SlurmCluster {
     this.#listTimeoutMs = Math.max(timing.timeoutMs, 120_000)
     const { abortOnClose } = timing
     this.#http = new HttpExchange(url, {
-      socketsMax: timing.inFlight + 1, timeoutMs: timing.timeoutMs, answerBytesMax: 64 * 1024 * 1024, ...(abortOnClose === undefined ? {} : { abortOnClose }),
+      socketsMax: timing.inFlight + 1,
+      timeoutMs: timing.timeoutMs,
+      answerBytesMax: 64 * 1024 * 1024,
+      ...(abortOnClose === undefined ? {} : { abortOnClose }),
     })
   }
 
@@ -42,15 +45,24 @@ export class SlurmRest implements SlurmCluster {
     this.#version = undefined
     const ping = await this.#ask('ping', signal)
     if ('reason' in ping) return { ok: false, reason: ping.reason }
-    const pings = (ping.answer['pings'] ?? []) as readonly { ping?: unknown; pinged?: unknown; responding?: unknown; hostname?: unknown }[]
+    const pings = (ping.answer['pings'] ?? []) as readonly {
+      ping?: unknown
+      pinged?: unknown
+      responding?: unknown
+      hostname?: unknown
+    }[]
     const up = Array.isArray(pings) && pings.some((one) => one.ping === 'UP' || one.pinged === 'UP' || one.responding === true)
     if (!up) return { ok: false, reason: `slurmrestd at ${this.#url} answers, slurmctld doesn't` }
     const listing = await this.#ask('partitions', signal)
     if ('reason' in listing) return { ok: false, reason: listing.reason }
     const partitions = listing.answer['partitions']
-    if (!Array.isArray(partitions) || partitions.length === 0) return { ok: false, reason: 'Slurm shows no partition to this user' }
+    if (!Array.isArray(partitions) || partitions.length === 0)
+      return { ok: false, reason: 'Slurm shows no partition to this user' }
     const { name } = this.#version as unknown as ApiVersion
-    return { ok: true, detail: `slurmrestd ${name} at ${this.#url}, ${partitions.length} partition${partitions.length === 1 ? '' : 's'}` }
+    return {
+      ok: true,
+      detail: `slurmrestd ${name} at ${this.#url}, ${partitions.length} partition${partitions.length === 1 ? '' : 's'}`,
+    }
   }
 
   async submit(job: SlurmJob, signal: AbortSignal): Promise<Outcome> {
@@ -67,7 +79,9 @@ export class SlurmRest implements SlurmCluster {
   #outcomeOf(result: Answered): Outcome {
     const answer = objectOf(result.body)
     const nested = answer?.['result']
-    const jobId = answer?.['job_id'] ?? (typeof nested === 'object' && nested !== null ? (nested as Record<string, unknown>)['job_id'] : undefined)
+    const jobId =
+      answer?.['job_id'] ??
+      (typeof nested === 'object' && nested !== null ? (nested as Record<string, unknown>)['job_id'] : undefined)
     const errors = errorsOf(answer)
     // An id and an error can come together, as for a held job: who has an id has the job.
     if (typeof jobId === 'number' && jobId > 0) {
@@ -81,14 +95,18 @@ export class SlurmRest implements SlurmCluster {
       return { kind: 'later', reason: said }
     }
     const outcomes = errors.map((error) => outcomeOfCode(error.code, error.text))
-    const worst = outcomes.find((outcome) => outcome.kind === 'refused') ?? outcomes.find((outcome) => outcome.kind === 'later') ?? outcomes[0]
+    const worst =
+      outcomes.find((outcome) => outcome.kind === 'refused') ??
+      outcomes.find((outcome) => outcome.kind === 'later') ??
+      outcomes[0]
     // Errors without a number come beside one that has it, and say more than it does.
     const text = errors.map((error) => error.text).join('; ')
     const numbered = errors.filter((error) => error.code > 0).map((error) => outcomeOfCode(error.code, text))
     const doubtful = numbered.find((outcome) => outcome.kind === 'doubt')
     if (doubtful !== undefined) return doubtful
     if (numbered.length > 0) return numbered.find((outcome) => outcome.kind === worst?.kind) ?? (numbered[0] as Outcome)
-    if (result.status === 400 || result.status === 413 || result.status === 415 || result.status === 422) return { kind: 'refused', reason: said }
+    if (result.status === 400 || result.status === 413 || result.status === 415 || result.status === 422)
+      return { kind: 'refused', reason: said }
     if (result.status === 429 || result.status === 503) return { kind: 'later', reason: said }
     return { kind: 'doubt', reason: said }
   }
@@ -98,7 +116,10 @@ export class SlurmRest implements SlurmCluster {
     if ('reason' in version) return { complete: false, reason: version.reason }
     const scanner = new JobListingScanner(onJob)
     const onData = (chunk: Buffer): void => scanner.push(chunk)
-    const result = await this.#send({ method: 'GET', path: `/slurm/${version.name}/jobs`, onData, timeoutMs: this.#listTimeoutMs }, signal)
+    const result = await this.#send(
+      { method: 'GET', path: `/slurm/${version.name}/jobs`, onData, timeoutMs: this.#listTimeoutMs },
+      signal,
+    )
     if (result.kind !== 'answer') return { complete: false, reason: `the list of jobs: ${result.reason}` }
     if (result.status !== 200) {
       if (result.status === 404) this.#version = undefined
@@ -121,7 +142,10 @@ export class SlurmRest implements SlurmCluster {
     if (!String(listed.state_reason).startsWith('JobHeld')) return 'done'
     const version = await this.#negotiated(signal)
     if ('reason' in version) return 'later'
-    const result = await this.#send({ method: 'POST', path: `/slurm/${version.name}/job/${job.jobId}`, body: JSON.stringify({ hold: false }) }, signal)
+    const result = await this.#send(
+      { method: 'POST', path: `/slurm/${version.name}/job/${job.jobId}`, body: JSON.stringify({ hold: false }) },
+      signal,
+    )
     if (result.kind !== 'answer') return 'later'
     const errors = errorsOf(objectOf(result.body))
     if (result.status === 200 && errors.length === 0) return 'done'
@@ -138,7 +162,10 @@ export class SlurmRest implements SlurmCluster {
   }
 
   /** A question whose answer is a JSON object without errors. */
-  async #ask(path: string, signal: AbortSignal): Promise<{ answer: Record<string, unknown> } | { reason: string; code?: number }> {
+  async #ask(
+    path: string,
+    signal: AbortSignal,
+  ): Promise<{ answer: Record<string, unknown> } | { reason: string; code?: number }> {
     const version = await this.#negotiated(signal)
     if ('reason' in version) return version
     const result = await this.#send({ method: 'GET', path: `/slurm/${version.name}/${path}` }, signal)
@@ -146,7 +173,8 @@ export class SlurmRest implements SlurmCluster {
     const answer = objectOf(result.body)
     const [error] = errorsOf(answer)
     if (error !== undefined) return { reason: `Slurm error ${error.code}: ${error.text}`, code: error.code }
-    if (result.status !== 200 || answer === undefined) return { reason: `slurmrestd answers ${result.status} ${excerpt(result.body)}`.trim() }
+    if (result.status !== 200 || answer === undefined)
+      return { reason: `slurmrestd answers ${result.status} ${excerpt(result.body)}`.trim() }
     return { answer }
   }
 
@@ -159,7 +187,9 @@ export class SlurmRest implements SlurmCluster {
       const paths = objectOf(result.body)?.['paths']
       const version = typeof paths === 'object' && paths !== null ? chooseVersion(Object.keys(paths)) : undefined
       if (version !== undefined) return (this.#version = version)
-      reason = `${this.#url} offers no API for submitting jobs (${path} answers ${result.status} ${excerpt(paths === undefined ? result.body : '')}`.trim() + ')'
+      reason =
+        `${this.#url} offers no API for submitting jobs (${path} answers ${result.status} ${excerpt(paths === undefined ? result.body : '')}`.trim() +
+        ')'
     }
     return { reason }
   }

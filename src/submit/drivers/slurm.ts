@@ -30,7 +30,8 @@ export interface SlurmLimits extends DriverLimits {
   readonly absentProofMs: number
 }
 
-export const createSlurmDriver = (options: SlurmOptions, context: DriverContext, seams: SlurmSeams = {}): SlurmDriver => new SlurmDriver(options, context, seams)
+export const createSlurmDriver = (options: SlurmOptions, context: DriverContext, seams: SlurmSeams = {}): SlurmDriver =>
+  new SlurmDriver(options, context, seams)
 
 export class SlurmDriver implements Driver {
   readonly kind = 'slurm'
@@ -61,7 +62,8 @@ export class SlurmDriver implements Driver {
       absentProofMs: options.hold === true ? Infinity : this.#minJobAgeMs,
     }
     this.#commands = new SlurmCommands({ timeoutMs })
-    this.#cluster = options.url === undefined ? this.#commands : new SlurmRest(options.url, options, { timeoutMs, inFlight, ...seams })
+    this.#cluster =
+      options.url === undefined ? this.#commands : new SlurmRest(options.url, options, { timeoutMs, inFlight, ...seams })
     if (options.hold === true) this.release = (jobs, signal) => this.#cluster.release(jobs, signal)
   }
 
@@ -87,8 +89,15 @@ export class SlurmDriver implements Driver {
   submit(jobs: readonly Submission[], origin: Origin, signal: AbortSignal): Promise<Outcome[]> {
     return Promise.all(
       jobs.map((job): Promise<Outcome> | Outcome => {
-        const description = slurmJob(job, { origin, hold: this.#options.hold === true, directory: this.#directory, environment: process.env })
-        return 'refused' in description ? { kind: 'refused', reason: description.refused } : this.#cluster.submit(description, signal)
+        const description = slurmJob(job, {
+          origin,
+          hold: this.#options.hold === true,
+          directory: this.#directory,
+          environment: process.env,
+        })
+        return 'refused' in description
+          ? { kind: 'refused', reason: description.refused }
+          : this.#cluster.submit(description, signal)
       }),
     )
   }

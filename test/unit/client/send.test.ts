@@ -153,6 +153,27 @@ describe('usher send', () => {
     ])
   })
 
+  it('runs from the command line and sets the exit status', async () => {
+    const file = join(folder, 'jobs.ndjson')
+    writeFileSync(file, `${good}\n{}\n`)
+    const out = vi.spyOn(process.stdout, 'write').mockReturnValue(true)
+    const err = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    const before = process.exitCode
+    try {
+      const program = new Command().exitOverride()
+      registerSend(program)
+      await program.parseAsync(['send', file, '--to', server.address, '--json', '--timeout', '3'], { from: 'user' })
+      expect(process.exitCode).toBe(65)
+      expect(JSON.parse(String(out.mock.calls.at(-1)![0]))).toMatchObject({ sent: 2, accepted: 1, refused: 1 })
+      await expect(program.parseAsync(['send', file, '--timeout', 'soon'], { from: 'user' })).rejects.toMatchObject({ code: 'usage' })
+    } finally {
+      process.exitCode = before
+      out.mockRestore()
+      err.mockRestore()
+    }
+    expect(server.sequences).toEqual([1])
+  })
+
   it('reads a workload, with the names that its header gives', async () => {
     const file = join(folder, 'w.swf')
     writeFileSync(file, '; Version: 2.2\n; Partition:  2 lancs.ac.uk   \n60 228 -1 194 1 -1 -1 -1 172800 -1 -1 2 2 -1 -1 2 -1 -1\n1 2 3\n')

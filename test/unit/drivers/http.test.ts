@@ -15,10 +15,12 @@ interface Seen {
 
 const closers: (() => Promise<void> | void)[] = []
 afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close()
+  for (const close of closers.splice(0).toReversed()) await close()
 })
 
-const serve = async (answer: (seen: Seen, response: ServerResponse, request: IncomingMessage) => void): Promise<{ url: string; seen: Seen[] }> => {
+const serve = async (
+  answer: (seen: Seen, response: ServerResponse, request: IncomingMessage) => void,
+): Promise<{ url: string; seen: Seen[] }> => {
   const seen: Seen[] = []
   const server = createServer((request, response) => {
     let body = ''
@@ -30,10 +32,13 @@ const serve = async (answer: (seen: Seen, response: ServerResponse, request: Inc
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  closers.push(() => new Promise<void>((resolve) => {
-    server.closeAllConnections()
-    server.close(() => resolve())
-  }))
+  closers.push(
+    () =>
+      new Promise<void>((resolve) => {
+        server.closeAllConnections()
+        server.close(() => resolve())
+      }),
+  )
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/jobs`, seen }
 }
 
@@ -46,11 +51,21 @@ const driverOf = (options: Omit<HttpOptions, 'driver'>, fds: number[] = []): Dri
 describe('a job by itself', () => {
   test('is sent as one JSON object with the spec as it stands, and its key', async () => {
     const { url, seen } = await serve((_, response) => response.end('{"jobId":17}'))
-    const one = { ...job({ executable: '/bin/true' }), specJson: '{"executable" : "/bin/true","x":"\\u00e9 as written"}', traceparent: '00-a-b-01' }
+    const one = {
+      ...job({ executable: '/bin/true' }),
+      specJson: '{"executable" : "/bin/true","x":"\\u00e9 as written"}',
+      traceparent: '00-a-b-01',
+    }
     expect(await driverOf({ url }).submit([one], origin, never)).toEqual([{ kind: 'submitted', jobId: '17' }])
     expect(seen).toHaveLength(1)
-    expect(seen[0]?.body).toBe(`{"id":"${one.id}","spec":${one.specJson},"term":7,"host":"testhost","instance":"${origin.instance}"}`)
-    expect(seen[0]?.headers).toMatchObject({ 'idempotency-key': one.id, 'content-type': 'application/json', traceparent: '00-a-b-01' })
+    expect(seen[0]?.body).toBe(
+      `{"id":"${one.id}","spec":${one.specJson},"term":7,"host":"testhost","instance":"${origin.instance}"}`,
+    )
+    expect(seen[0]?.headers).toMatchObject({
+      'idempotency-key': one.id,
+      'content-type': 'application/json',
+      traceparent: '00-a-b-01',
+    })
   })
 
   test.each([
@@ -79,7 +94,9 @@ describe('a job by itself', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const { port } = server.address() as AddressInfo
     await new Promise((resolve) => server.close(resolve))
-    expect((await driverOf({ url: `http://127.0.0.1:${port}/` }).submit([job({ executable: 'x' })], origin, never))[0]?.kind).toBe('later')
+    expect(
+      (await driverOf({ url: `http://127.0.0.1:${port}/` }).submit([job({ executable: 'x' })], origin, never))[0]?.kind,
+    ).toBe('later')
   })
 
   test('is in doubt when the connection breaks after the request, within the answer, or when no answer comes', async () => {
@@ -137,7 +154,9 @@ describe('connections', () => {
 
   test('are not asked for when a header cannot be sent', async () => {
     const { url, seen } = await serve((_, response) => response.end('{}'))
-    const outcome = (await driverOf({ url }).submit([{ ...job({ executable: 'x' }), traceparent: 'line\nfeed' }], origin, never))[0]
+    const outcome = (
+      await driverOf({ url }).submit([{ ...job({ executable: 'x' }), traceparent: 'line\nfeed' }], origin, never)
+    )[0]
     expect(outcome?.kind).toBe('later')
     expect(seen).toHaveLength(0)
   })
@@ -150,14 +169,19 @@ describe('connections', () => {
       },
     })
     closers.push(() => driver.close())
-    expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]).toMatchObject({ kind: 'later', reason: expect.stringContaining('EBADF') })
+    expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]).toMatchObject({
+      kind: 'later',
+      reason: expect.stringContaining('EBADF'),
+    })
     expect(seen).toHaveLength(0)
   })
 })
 
 describe('a batch', () => {
   test('goes as lines and is answered by lines, each for its own job', async () => {
-    const { url, seen } = await serve((_, response) => response.end('{"jobId":1}\n{"status":409,"jobId":2}\n{"status":400,"error":"bad queue"}\n{"status":503}\n'))
+    const { url, seen } = await serve((_, response) =>
+      response.end('{"jobId":1}\n{"status":409,"jobId":2}\n{"status":400,"error":"bad queue"}\n{"status":503}\n'),
+    )
     const jobs = [1, 2, 3, 4, 5].map(() => job({ executable: 'x' }))
     const outcomes = await driverOf({ url, batch: 10 }).submit(jobs, origin, never)
     expect(outcomes.map((outcome) => outcome.kind)).toEqual(['submitted', 'submitted', 'refused', 'later', 'doubt'])
@@ -165,13 +189,22 @@ describe('a batch', () => {
     expect(outcomes[2]).toMatchObject({ reason: expect.stringContaining('bad queue') })
     expect(seen[0]?.headers['content-type']).toBe('application/x-ndjson')
     expect(seen[0]?.headers['idempotency-key']).toMatch(/^batch-[0-9a-f]{32}$/)
-    expect(seen[0]?.body.trimEnd().split('\n').map((line) => (JSON.parse(line) as { id: string }).id)).toEqual(jobs.map((one) => one.id))
+    expect(
+      seen[0]?.body
+        .trimEnd()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { id: string }).id),
+    ).toEqual(jobs.map((one) => one.id))
   })
 
   test('is in doubt as a whole when its answers are for other jobs or too many', async () => {
     for (const body of ['{"id":"other","jobId":1}\n{"jobId":2}\n', '{}\n{}\n{}\n']) {
       const { url } = await serve((_, response) => response.end(body))
-      const outcomes = await driverOf({ url, batch: 10 }).submit([job({ executable: 'x' }), job({ executable: 'x' })], origin, never)
+      const outcomes = await driverOf({ url, batch: 10 }).submit(
+        [job({ executable: 'x' }), job({ executable: 'x' })],
+        origin,
+        never,
+      )
       expect(outcomes.map((outcome) => outcome.kind)).toEqual(['doubt', 'doubt'])
     }
   })
@@ -182,7 +215,11 @@ describe('a batch', () => {
       response.statusCode = seen.body.includes(guilty) ? 400 : 200
       response.end(seen.body.includes(guilty) ? 'no' : '{"jobId":1}')
     })
-    const outcomes = await driverOf({ url, batch: 10 }).submit([job({ executable: 'x' }), job({ executable: 'x' }, guilty), job({ executable: 'x' })], origin, never)
+    const outcomes = await driverOf({ url, batch: 10 }).submit(
+      [job({ executable: 'x' }), job({ executable: 'x' }, guilty), job({ executable: 'x' })],
+      origin,
+      never,
+    )
     expect(outcomes.map((outcome) => outcome.kind)).toEqual(['submitted', 'refused', 'submitted'])
   })
 })
@@ -194,9 +231,11 @@ test('find asks for each id and tells absent from unknown', async () => {
     response.end('{"jobId":9}')
   })
   const driver = driverOf({ url: `${url}/?token=a` })
-  expect(await driver.find?.([there, gone, broken], never)).toEqual([
-    { kind: 'found', jobId: '9' }, { kind: 'absent' }, { kind: 'unknown', reason: expect.stringContaining('500') },
-  ].map((finding) => expect.objectContaining(finding)))
+  expect(await driver.find?.([there, gone, broken], never)).toEqual(
+    [{ kind: 'found', jobId: '9' }, { kind: 'absent' }, { kind: 'unknown', reason: expect.stringContaining('500') }].map(
+      (finding) => expect.objectContaining(finding),
+    ),
+  )
   expect(seen.map((one) => one.url)).toContain(`/jobs/${there}?token=a`)
 })
 
@@ -210,5 +249,8 @@ test('preflight takes any 2xx and nothing else', async () => {
     response.statusCode = 404
     response.end('nothing here')
   })
-  expect(await driverOf({ url: other.url }).preflight(never)).toEqual({ ok: false, reason: expect.stringContaining('404 nothing here') })
+  expect(await driverOf({ url: other.url }).preflight(never)).toEqual({
+    ok: false,
+    reason: expect.stringContaining('404 nothing here'),
+  })
 })

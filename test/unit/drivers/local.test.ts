@@ -28,12 +28,22 @@ const newStore = (): string => {
   return store
 }
 
-const start = (store = newStore(), options: Omit<LocalOptions, 'driver'> = {}, unended: readonly string[] = [], program = runner, host = origin.host) => {
+const start = (
+  store = newStore(),
+  options: Omit<LocalOptions, 'driver'> = {},
+  unended: readonly string[] = [],
+  program = runner,
+  host = origin.host,
+) => {
   const ended: Ended[] = []
   let freed = 0
   const driver = createLocalDriver({ driver: 'local', slots: 8, ...options }, { ...contextIn(store), host }, { runner: program })
   drivers.push(driver)
-  driver.watch?.((list) => ended.push(...list), () => (freed += 1), unended)
+  driver.watch?.(
+    (list) => ended.push(...list),
+    () => (freed += 1),
+    unended,
+  )
   const endOf = (id: string): Promise<Ended> => until(`${id} has ended`, () => ended.find((end) => end.id === id))
   return { driver, store, ended, endOf, freed: () => freed }
 }
@@ -41,11 +51,15 @@ const start = (store = newStore(), options: Omit<LocalOptions, 'driver'> = {}, u
 const runOne = async (spec: JobSpec, options: Omit<LocalOptions, 'driver'> = {}): Promise<Ended> => {
   const { driver, endOf } = start(newStore(), options)
   const one = job(spec)
-  expect((await driver.submit([one], origin, never))[0]).toMatchObject({ kind: 'submitted', jobId: expect.stringMatching(/^\d+@testhost$/) })
+  expect((await driver.submit([one], origin, never))[0]).toMatchObject({
+    kind: 'submitted',
+    jobId: expect.stringMatching(/^\d+@testhost$/),
+  })
   return endOf(one.id)
 }
 
-const place = (store: string, id: string, suffix: string): string => join(store, 'local/main', id.split('-')[0] ?? '', `${id.split('-')[1]}.${suffix}`)
+const place = (store: string, id: string, suffix: string): string =>
+  join(store, 'local/main', id.split('-')[0] ?? '', `${id.split('-')[1]}.${suffix}`)
 
 describe('a job', () => {
   test('runs with its arguments, directory, environment and files', async () => {
@@ -54,20 +68,33 @@ describe('a job', () => {
     writeFileSync(join(directory, 'in'), 'from stdin\n')
     process.env['USHER_SECRET_THING'] = 'leaked'
     process.env['DRIVER_TEST_INHERITED'] = 'inherited'
-    const script = 'cat; pwd; printf "%s|" "$@"; echo; echo "$MINE $DRIVER_TEST_INHERITED $USHER_SECRET_THING"; echo problem >&2; exit 3'
+    const script =
+      'cat; pwd; printf "%s|" "$@"; echo; echo "$MINE $DRIVER_TEST_INHERITED $USHER_SECRET_THING"; echo problem >&2; exit 3'
     const end = await runOne({
-      executable: 'bash', arguments: ['-c', script, 'zero', '', 'two words', "quo'te\nline", 'ü'], directory,
-      environment: { MINE: 'line\nfeed' }, stdin_path: 'in', stdout_path: 'out', stderr_path: 'err',
+      executable: 'bash',
+      arguments: ['-c', script, 'zero', '', 'two words', "quo'te\nline", 'ü'],
+      directory,
+      environment: { MINE: 'line\nfeed' },
+      stdin_path: 'in',
+      stdout_path: 'out',
+      stderr_path: 'err',
     })
     expect(end).toMatchObject({ exitCode: 3, signal: null, reason: 'exited' })
     expect(Date.parse(end.endedAt)).toBeGreaterThanOrEqual(Date.parse(end.startedAt ?? ''))
-    expect(readFileSync(join(directory, 'out'), 'utf8')).toBe(`from stdin\n${directory}\n|two words|quo'te\nline|ü|\nline\nfeed inherited \n`)
+    expect(readFileSync(join(directory, 'out'), 'utf8')).toBe(
+      `from stdin\n${directory}\n|two words|quo'te\nline|ü|\nline\nfeed inherited \n`,
+    )
     expect(readFileSync(join(directory, 'err'), 'utf8')).toBe('problem\n')
   })
 
   test('inherits nothing when it says so', async () => {
     const out = join(folder.path, 'environment')
-    await runOne({ executable: '/usr/bin/env', inherit_environment: false, environment: { A: '1', 'odd.name': '2' }, stdout_path: out })
+    await runOne({
+      executable: '/usr/bin/env',
+      inherit_environment: false,
+      environment: { A: '1', 'odd.name': '2' },
+      stdout_path: out,
+    })
     expect(readFileSync(out, 'utf8').trim().split('\n').sort()).toEqual(['A=1', 'odd.name=2'])
   })
 
@@ -78,7 +105,12 @@ describe('a job', () => {
   })
 
   test.each<[string, JobSpec, number, RegExp]>([
-    ['its executable is missing', { executable: 'no-such-program' }, 127, /executable 'no-such-program' can't be run: No such file/],
+    [
+      'its executable is missing',
+      { executable: 'no-such-program' },
+      127,
+      /executable 'no-such-program' can't be run: No such file/,
+    ],
     ['its executable may not be run', { executable: '/etc/passwd' }, 126, /Permission denied/],
     ['its directory is missing', { executable: 'true', directory: '/no/such' }, 127, /directory '\/no\/such' can't be entered/],
     ['its input is missing', { executable: 'true', stdin_path: '/no/such' }, 127, /stdin_path '\/no\/such' can't be opened/],
@@ -87,14 +119,22 @@ describe('a job', () => {
   })
 
   test('that a signal kills ends with its name', async () => {
-    expect(await runOne({ executable: '/bin/sh', arguments: ['-c', 'kill -SEGV $$'] })).toMatchObject({ exitCode: null, signal: 'SIGSEGV', reason: 'killed' })
+    expect(await runOne({ executable: '/bin/sh', arguments: ['-c', 'kill -SEGV $$'] })).toMatchObject({
+      exitCode: null,
+      signal: 'SIGSEGV',
+      reason: 'killed',
+    })
   })
 
   test('is told to end when its duration is over, and killed after the grace, with its children', async () => {
     const file = join(folder.path, 'stubborn')
     const began = performance.now()
     const end = await runOne(
-      { executable: '/bin/bash', arguments: ['-c', `trap 'echo told >> ${file}' TERM; sleep 1000 & echo $! > ${file}; while :; do wait; done`], attributes: { duration: '1 s' } },
+      {
+        executable: '/bin/bash',
+        arguments: ['-c', `trap 'echo told >> ${file}' TERM; sleep 1000 & echo $! > ${file}; while :; do wait; done`],
+        attributes: { duration: '1 s' },
+      },
       { grace: 1 },
     )
     expect(end).toMatchObject({ signal: 'SIGKILL', reason: 'timed out' })
@@ -109,8 +149,12 @@ describe('a job', () => {
     writeFileSync(join(folder.path, 'pre.sh'), `export FROM_PRE="it's set"`)
     writeFileSync(join(folder.path, 'post.sh'), `echo "post $usher_status" >> ${out}`)
     const end = await runOne({
-      executable: '/bin/sh', arguments: ['-c', 'echo "$FROM_PRE $1"; exit 4', 'sh', 'a  b'], directory: folder.path,
-      stdout_path: out, pre_launch: 'pre.sh', post_launch: join(folder.path, 'post.sh'),
+      executable: '/bin/sh',
+      arguments: ['-c', 'echo "$FROM_PRE $1"; exit 4', 'sh', 'a  b'],
+      directory: folder.path,
+      stdout_path: out,
+      pre_launch: 'pre.sh',
+      post_launch: join(folder.path, 'post.sh'),
     })
     expect(end).toMatchObject({ exitCode: 4, reason: 'exited' })
     expect(readFileSync(out, 'utf8')).toBe("it's set a  b\npost 4\n")
@@ -125,7 +169,10 @@ describe('a job', () => {
     [{ executable: 'x\0y' }, /NUL/],
   ])('that this machine has no way to run is refused for good: %j', async (spec, reason) => {
     const { driver } = start()
-    expect((await driver.submit([job(spec)], origin, never))[0]).toEqual({ kind: 'refused', reason: expect.stringMatching(reason) })
+    expect((await driver.submit([job(spec)], origin, never))[0]).toEqual({
+      kind: 'refused',
+      reason: expect.stringMatching(reason),
+    })
   })
 })
 
@@ -133,7 +180,9 @@ describe('slots', () => {
   test('bound what runs, and are told of when they become free', async () => {
     const { driver, endOf, freed } = start(newStore(), { slots: 2 })
     const gate = join(folder.path, 'gate')
-    const waiting = [1, 2].map(() => job({ executable: '/bin/sh', arguments: ['-c', `while [ ! -e ${gate} ]; do sleep 0.02; done`] }))
+    const waiting = [1, 2].map(() =>
+      job({ executable: '/bin/sh', arguments: ['-c', `while [ ! -e ${gate} ]; do sleep 0.02; done`] }),
+    )
     expect((await driver.submit(waiting, origin, never)).map((outcome) => outcome.kind)).toEqual(['submitted', 'submitted'])
     expect(driver.capacity?.()).toBe(0)
     expect((await driver.submit([job({ executable: 'true' })], origin, never))[0]?.kind).toBe('later')
@@ -161,16 +210,31 @@ describe('exactly once', () => {
     const records = join(newStore(), 'records')
     mkdirSync(records)
     const out = join(records, 'ran')
-    const order = orderText({ executable: '/bin/sh', arguments: ['-c', `echo x >> ${out}`] }, {
-      records, name: '5', stamps: ['id x'], deadlineMs: bootMs() + 20_000, graceMs: 1000, directory: '/', environment: {},
-    }) as Buffer
-    const words = await Promise.all(Array.from({ length: 12 }, () => new Promise<string>((resolve) => {
-      const child = spawn(runner, [], { stdio: ['pipe', 'pipe', 'ignore'] })
-      let said = ''
-      child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()))
-      child.on('close', () => resolve(said.split(/\s/)[0] ?? ''))
-      child.stdin.end(order)
-    })))
+    const order = orderText(
+      { executable: '/bin/sh', arguments: ['-c', `echo x >> ${out}`] },
+      {
+        records,
+        name: '5',
+        stamps: ['id x'],
+        deadlineMs: bootMs() + 20_000,
+        graceMs: 1000,
+        directory: '/',
+        environment: {},
+      },
+    ) as Buffer
+    const words = await Promise.all(
+      Array.from(
+        { length: 12 },
+        () =>
+          new Promise<string>((resolve) => {
+            const child = spawn(runner, [], { stdio: ['pipe', 'pipe', 'ignore'] })
+            let said = ''
+            child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()))
+            child.on('close', () => resolve(said.split(/\s/)[0] ?? ''))
+            child.stdin.end(order)
+          }),
+      ),
+    )
     expect(words.sort()).toEqual(['claimed', ...Array.from({ length: 11 }, () => 'exists')])
     await until('it has ended', () => existsSync(join(records, '5.end')))
     expect(readFileSync(out, 'utf8')).toBe('x\n')
@@ -226,7 +290,8 @@ describe('after a restart of usher', () => {
     const second = start(first.store)
     await until('the slot is counted', () => second.driver.capacity?.() === 7)
     expect(await second.driver.find?.([one.id, newId()], never)).toEqual([
-      { kind: 'found', jobId: outcome?.kind === 'submitted' ? outcome.jobId : '' }, { kind: 'absent' },
+      { kind: 'found', jobId: outcome?.kind === 'submitted' ? outcome.jobId : '' },
+      { kind: 'absent' },
     ])
     writeFileSync(gate, '')
     expect(await second.endOf(one.id)).toMatchObject({ exitCode: 9 })
@@ -297,7 +362,9 @@ test('the records of runs that ended long ago are removed, others kept', async (
   const runs = new LocalRuns(join(store, 'local/main'), origin.host)
   expect(await runs.sweep(3_600_000, new Set([open?.id ?? '']))).toBe(1)
   const left = readdirSync(dirname(place(store, young?.id ?? '', 'run'))).sort()
-  expect(left).toEqual([young, open].flatMap((one) => ['end', 'run'].map((suffix) => basename(place(store, one?.id ?? '', suffix)))).sort())
+  expect(left).toEqual(
+    [young, open].flatMap((one) => ['end', 'run'].map((suffix) => basename(place(store, one?.id ?? '', suffix)))).sort(),
+  )
 })
 
 test('a store behind a symbolic link is the same store', async () => {
@@ -307,5 +374,8 @@ test('a store behind a symbolic link is the same store', async () => {
   const first = start(store)
   const one = job({ executable: 'true' })
   await first.driver.submit([one], origin, never)
-  expect((await start(link).driver.submit([one], origin, never))[0]).toMatchObject({ kind: 'submitted', detail: expect.any(String) })
+  expect((await start(link).driver.submit([one], origin, never))[0]).toMatchObject({
+    kind: 'submitted',
+    detail: expect.any(String),
+  })
 })

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { JobLineScanner, JobListingScanner, type ListedJob } from '../../../src/submit/drivers/slurm-listing.ts'
 
@@ -10,20 +10,37 @@ const scan = (bytes: Uint8Array, cut = bytes.length): { jobs: ListedJob[]; compl
   return { jobs, complete: scanner.complete, hasErrors: scanner.hasErrors }
 }
 
-const sample = JSON.stringify({
-  meta: { plugin: { name: 'x', jobs: [{ job_id: 99, comment: 'not here' }] }, errors: [{}] },
-  errors: [],
-  jobs: [
-    { account: 'a', array_job_id: 5, comment: 'usher a"b\\c\u00e9 ü', job_id: 1, flags: ['job_id', 'comment'], job_resources: { job_id: 7, nodes: [{ comment: 'inner' }] } },
-    { job_id: 2, comment: '', het_job_id: 0, time: { set: true, number: 3 } },
-    { job_id: 3, name: '{"job_id": 4, "comment": "forged"}]}' },
-  ],
-  last_update: { number: 1 },
-}, null, 2)
+const sample = JSON.stringify(
+  {
+    meta: { plugin: { name: 'x', jobs: [{ job_id: 99, comment: 'not here' }] }, errors: [{}] },
+    errors: [],
+    jobs: [
+      {
+        account: 'a',
+        array_job_id: 5,
+        comment: 'usher a"b\\c\u00e9 ü',
+        job_id: 1,
+        flags: ['job_id', 'comment'],
+        job_resources: { job_id: 7, nodes: [{ comment: 'inner' }] },
+      },
+      { job_id: 2, comment: '', het_job_id: 0, time: { set: true, number: 3 } },
+      { job_id: 3, name: '{"job_id": 4, "comment": "forged"}]}' },
+    ],
+    last_update: { number: 1 },
+  },
+  null,
+  2,
+)
 
 test('reads the id and the comment of each job, and nothing that only looks like one', () => {
   expect(scan(Buffer.from(sample))).toEqual({
-    jobs: [{ jobId: '1', comment: 'usher a"b\\cé ü' }, { jobId: '2', comment: '' }, { jobId: '3', comment: '' }], complete: true, hasErrors: false,
+    jobs: [
+      { jobId: '1', comment: 'usher a"b\\cé ü' },
+      { jobId: '2', comment: '' },
+      { jobId: '3', comment: '' },
+    ],
+    complete: true,
+    hasErrors: false,
   })
 })
 
@@ -44,7 +61,9 @@ test('calls no listing complete that is not whole, has errors, or has no jobs in
 
 test('agrees with JSON.parse on any jobs', () => {
   const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
-  const jobs = fc.array(fc.record({ before: fc.jsonValue(), comment: fc.string({ unit: 'grapheme' }), job_id: fc.nat(), after: fc.jsonValue() }))
+  const jobs = fc.array(
+    fc.record({ before: fc.jsonValue(), comment: fc.string({ unit: 'grapheme' }), job_id: fc.nat(), after: fc.jsonValue() }),
+  )
   fc.assert(
     fc.property(jobs, fc.nat(), fc.constantFrom(0, 2), (list, cut, indent) => {
       const bytes = Buffer.from(JSON.stringify({ errors: [], jobs: list }, null, indent))
@@ -63,7 +82,11 @@ test('reads lines of squeue, cut anywhere', () => {
     const scanner = new JobLineScanner((job) => jobs.push(job))
     scanner.push(Buffer.from(text.slice(0, cut)))
     scanner.push(Buffer.from(text.slice(cut)))
-    expect(jobs).toEqual([{ jobId: '12', comment: 'usher 00000000000000aa-1 term=1 host=h' }, { jobId: '13_4', comment: '' }, { jobId: '14', comment: 'a|b' }])
+    expect(jobs).toEqual([
+      { jobId: '12', comment: 'usher 00000000000000aa-1 term=1 host=h' },
+      { jobId: '13_4', comment: '' },
+      { jobId: '14', comment: 'a|b' },
+    ])
     expect(scanner.complete).toBe(true)
   }
 })

@@ -18,7 +18,11 @@ afterEach(async () => {
 
 type Answers = Record<string, [status: number, body: unknown] | (() => [status: number, body: unknown])>
 
-const slurm = async (version: number, answers: Answers, options: Partial<SlurmOptions> = {}): Promise<{
+const slurm = async (
+  version: number,
+  answers: Answers,
+  options: Partial<SlurmOptions> = {},
+): Promise<{
   driver: SlurmDriver
   seen: { path: string; body: string; headers: IncomingHttpHeaders }[]
 }> => {
@@ -56,14 +60,20 @@ const submitted = async (answer: [number, unknown]) => {
 test('the token goes along, is read again each time, and without it nothing is sent', async () => {
   const file = join(folder.path, 'token')
   const { driver, seen } = await slurm(40, { 'job/submit': [200, { job_id: 1 }] }, { token_file: file, user: 'service' })
-  expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]).toMatchObject({ kind: 'later', reason: expect.stringContaining('token') })
+  expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]).toMatchObject({
+    kind: 'later',
+    reason: expect.stringContaining('token'),
+  })
   expect(seen).toHaveLength(0)
   for (const token of ['first', 'SLURM_JWT=second\n']) {
     writeFileSync(file, token)
     expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]?.kind).toBe('submitted')
   }
   const posts = seen.filter((one) => one.path.endsWith('submit'))
-  expect(posts.map((one) => [one.headers['x-slurm-user-name'], one.headers['x-slurm-user-token']])).toEqual([['service', 'first'], ['service', 'second']])
+  expect(posts.map((one) => [one.headers['x-slurm-user-name'], one.headers['x-slurm-user-token']])).toEqual([
+    ['service', 'first'],
+    ['service', 'second'],
+  ])
   expect(posts[0]?.body).not.toContain('first')
 })
 
@@ -72,8 +82,30 @@ test.each<[[number, unknown], string]>([
   [[500, { job_id: 5, errors: [{ error_number: 2042, error: 'Job is in held state' }] }], 'submitted'],
   [[200, { result: { job_id: 5 }, errors: [] }], 'submitted'],
   [[500, { errors: [{ error_number: 2000, error_code: 0, error: 'Invalid partition' }] }], 'refused'],
-  [[500, { errors: [{ error_code: -1, error: 'x' }, { error_code: 9001, error: 'Failure during parsing' }] }], 'refused'],
-  [[500, { errors: [{ error_code: 2000, error: 'x' }, { error_code: 5004, error: 'timed out' }] }], 'doubt'],
+  [
+    [
+      500,
+      {
+        errors: [
+          { error_code: -1, error: 'x' },
+          { error_code: 9001, error: 'Failure during parsing' },
+        ],
+      },
+    ],
+    'refused',
+  ],
+  [
+    [
+      500,
+      {
+        errors: [
+          { error_code: 2000, error: 'x' },
+          { error_code: 5004, error: 'timed out' },
+        ],
+      },
+    ],
+    'doubt',
+  ],
   [[500, { errors: [{ error_code: 1800, error: 'x' }] }], 'later'],
   [[500, { errors: [] }], 'doubt'],
   [[200, { errors: [] }], 'doubt'],
@@ -89,10 +121,13 @@ test.each<[[number, unknown], string]>([
 
 test('the version is negotiated once, and again when its paths are gone', async () => {
   let gone = true
-  const { driver, seen } = await slurm(40, { 'job/submit': () => (gone ? [404, 'Unable find requested URL'] : [200, { job_id: 1 }]) })
+  const { driver, seen } = await slurm(40, {
+    'job/submit': () => (gone ? [404, 'Unable find requested URL'] : [200, { job_id: 1 }]),
+  })
   expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]?.kind).toBe('later')
   gone = false
-  for (let round = 0; round < 3; round += 1) expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]?.kind).toBe('submitted')
+  for (let round = 0; round < 3; round += 1)
+    expect((await driver.submit([job({ executable: 'x' })], origin, never))[0]?.kind).toBe('submitted')
   expect(seen.filter((one) => one.path === '/openapi')).toHaveLength(2)
 })
 
@@ -101,10 +136,22 @@ test('absent is said only of a whole listing', async () => {
   const jobs = [{ comment: commentOf(here, origin), job_id: 3 }]
   const whole = JSON.stringify({ errors: [], jobs })
   for (const [answer, kinds] of [
-    [[200, whole], ['found', 'absent']],
-    [[200, whole.slice(0, -2)], ['found', 'unknown']],
-    [[200, { errors: [{ error: 'x' }], jobs }], ['found', 'unknown']],
-    [[500, whole], ['unknown', 'unknown']],
+    [
+      [200, whole],
+      ['found', 'absent'],
+    ],
+    [
+      [200, whole.slice(0, -2)],
+      ['found', 'unknown'],
+    ],
+    [
+      [200, { errors: [{ error: 'x' }], jobs }],
+      ['found', 'unknown'],
+    ],
+    [
+      [500, whole],
+      ['unknown', 'unknown'],
+    ],
   ] as [[number, unknown], string[]][]) {
     const { driver } = await slurm(40, { jobs: answer })
     expect((await driver.find([here, gone], never)).map((finding) => finding.kind)).toEqual(kinds)
@@ -114,7 +161,10 @@ test('absent is said only of a whole listing', async () => {
 test('forgotten is said only with proof', async () => {
   const id = newId()
   const asked = async (listed: unknown, uptimeS: number | undefined, ageMs: number, jobId = '7') => {
-    const statistics = uptimeS === undefined ? {} : { req_time: { set: true, number: 1000 + uptimeS }, req_time_start: { set: true, number: 1000 } }
+    const statistics =
+      uptimeS === undefined
+        ? {}
+        : { req_time: { set: true, number: 1000 + uptimeS }, req_time_start: { set: true, number: 1000 } }
     const { driver } = await slurm(40, { jobs: [200, { errors: [], jobs: listed }], diag: [200, { errors: [], statistics }] })
     return (await driver.confirm([{ id, jobId, submittedAtMs: Date.now() - ageMs }], never))[0]
   }

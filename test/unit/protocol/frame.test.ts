@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { UsherError } from '../../../src/base/errors.ts'
 import { crc32c } from '../../../src/protocol/crc32c.ts'

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { ByteWriter } from '../../../src/protocol/byte-writer.ts'
 import { parseDuration } from '../../../src/protocol/duration.ts'
@@ -182,7 +182,7 @@ describe('encodeJob', () => {
   it('makes the same bytes for the same job, in whichever order its keys come', () => {
     check(fc.property(spec, (input) => {
       const reversed = JSON.parse(JSON.stringify(input), (_key, value: unknown) =>
-        typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).reverse()) : value)
+        typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).toReversed()) : value)
       expect(encode(reversed)).toEqual(encode(input))
     }))
   })
