@@ -29,6 +29,8 @@ export const runApp = async (options: AppOptions): Promise<void> => {
     const lines = failed.map(({ name, detail, remedy }) => `${name}: ${detail}${remedy === undefined ? '' : ` (${remedy})`}`)
     throw new UsherError('store_unavailable', `the store ${config.store} can't be used:\n  ${lines.join('\n  ')}`, { details: { failed } })
   }
+  // Port 0 takes any free one, once: producers know the address by then.
+  let listen = config.listen
   while (!signal.aborted) {
     const name = mintInstanceName(config.host)
     const log = createLogger({ ...config.log, host: config.host, instance: name, version })
@@ -36,8 +38,9 @@ export const runApp = async (options: AppOptions): Promise<void> => {
     const ended = new Promise<{ why: 'retired' | 'wrongStore' | 'stopped'; reason: string }>((resolve) => (end = resolve))
     const stop = (): void => end({ why: 'stopped', reason: 'asked to' })
     signal.addEventListener('abort', stop, { once: true })
-    const instance = new Instance(name, { config, store, identity, log, onEnd: (why, reason) => end({ why, reason }) })
+    const instance = new Instance(name, { config: { ...config, listen }, store, identity, log, onEnd: (why, reason) => end({ why, reason }) })
     const address = await instance.start()
+    listen = { ...listen, port: Number(address.slice(address.lastIndexOf(':') + 1)) }
     log.info({ address, store: config.store, config: config.digest }, `instance ${name} accepts jobs on ${address}`)
     onReady({ instance: name, address, store: config.store })
     const { why, reason } = await ended

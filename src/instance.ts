@@ -116,6 +116,8 @@ export class Instance {
         published: 0,
       },
       onWritten: (beganMs) => this.#ingest.presenceWritten(beganMs),
+      acceptLeaseMs: config.acceptLeaseMs,
+      onLapsed: (apartMs) => this.#end('retired', `presence could not be written for ${Math.round(apartMs)} ms`),
       onWrongStore: (error) => this.#end('wrongStore', error.message),
       log: (level, message) => log[level](message),
     })

@@ -62,6 +62,9 @@ void* SegmentWriter::run_thread(void* writer) noexcept {
 
 void SegmentWriter::presence_written(int64_t at_boot_ns) noexcept {
   int64_t known = presence_ns_.load(std::memory_order_relaxed);
+  // Between two writes further apart than the lease others may have taken this instance for gone, and all that it has for
+  // theirs: a later write doesn't make up for that.
+  if (known != long_ago && boot_ns() - known >= options_.accept_lease_ns) lapsed_.store(true, std::memory_order_release);
   while (known < at_boot_ns && !presence_ns_.compare_exchange_weak(known, at_boot_ns, std::memory_order_release)) {
   }
 }
@@ -223,6 +226,7 @@ FileFailure SegmentWriter::create() noexcept {
 
 bool SegmentWriter::lease_holds() const noexcept {
   const int64_t presence = presence_ns_.load(std::memory_order_acquire);
+  if (lapsed_.load(std::memory_order_acquire)) return false;
   return presence != long_ago && boot_ns() - presence < options_.accept_lease_ns;
 }
 
@@ -234,15 +238,13 @@ void SegmentWriter::retire() noexcept {
   listener_.retired();
 }
 
-// Gives up the open segment.
+// Gives up the open segment. Its number is told in any case, for numbers are expected to follow each other; the file of
+// one that holds nothing acknowledged goes, if it can be removed.
 void SegmentWriter::abandon() noexcept {
   const uint64_t number = segment_->number();
   segment_.reset();
-  if (acknowledged_in_segment_) {
-    listener_.abandoned(number);
-  } else {
-    directory_.remove_private(number);
-  }
+  if (!acknowledged_in_segment_) directory_.remove_private(number);
+  listener_.abandoned(number);
   acknowledged_in_segment_ = false;
 }
 

@@ -123,6 +123,8 @@ class SegmentWriter {
   SegmentDirectory directory_;
   SegmentWriterStats stats_;
   std::atomic<int64_t> presence_ns_;
+  // The lease ran out between two presence writes.
+  std::atomic<bool> lapsed_{false};
   pthread_t thread_{};
   bool running_ = false;
 

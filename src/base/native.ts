@@ -112,7 +112,7 @@ export interface IngestEvents {
   /** Connections to be closed once their output is written (after a producer's GOODBYE is answered). */
   readonly closes: readonly number[]
   readonly published: readonly PublishedSegment[]
-  /** Segments given up after a failure: their `.xml.part` stays, its whole commits hold what was acknowledged. */
+  /** Numbers given up after a failure. Where there is an `.xml.part`, its whole commits hold what was acknowledged. */
   readonly abandoned: readonly number[]
   /** Jobs acknowledged since the last event. */
   readonly accepted: number
@@ -122,7 +122,7 @@ export interface IngestEvents {
   readonly recovered: boolean
   /** Reading may go on (uncommitted bytes are low again). */
   readonly resume: boolean
-  /** The accept lease had run out at an ack: nothing was acked, nothing ever will be. Start a new instance. */
+  /** The accept lease had run out, at an ack or between two presence writes: nothing is acked any more. Start a new instance. */
   readonly retired: boolean
 }
 

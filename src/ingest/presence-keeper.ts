@@ -17,6 +17,9 @@ export interface PresenceKeeperOptions {
   readonly initial: Omit<InstancePresence, 'beat' | 'at'>
   /** A write that began at that time of the clock has succeeded. */
   readonly onWritten: (beganMs: number) => void
+  /** Two writes were further apart than this: others may have taken the instance for gone. It must retire. */
+  readonly acceptLeaseMs: number
+  readonly onLapsed: (apartMs: number) => void
   /** The directory is not our store any more. */
   readonly onWrongStore: (error: UsherError) => void
   readonly log: (level: 'info' | 'warn', message: string) => void
@@ -40,6 +43,7 @@ export class PresenceKeeper {
   #timer: (() => void) | null = null
   #stopped = false
   #failing = false
+  #writtenMs = 0
 
   constructor(options: PresenceKeeperOptions) {
     this.#options = options
@@ -50,6 +54,7 @@ export class PresenceKeeper {
   async start(): Promise<void> {
     const beganMs = this.#options.clock.nowMs()
     await this.#options.presence.write(this.#next())
+    this.#writtenMs = beganMs
     this.#options.onWritten(beganMs)
     this.#schedule()
   }
@@ -98,7 +103,7 @@ export class PresenceKeeper {
   }
 
   async #writeAll(): Promise<void> {
-    const { presence, clock, onWritten, onWrongStore, store, uuid, log } = this.#options
+    const { presence, clock, onWritten, onWrongStore, onLapsed, acceptLeaseMs, store, uuid, log } = this.#options
     let verified = false
     while (this.#again && !this.#stopped) {
       this.#again = false
@@ -108,6 +113,9 @@ export class PresenceKeeper {
         verified = true
         await presence.write(this.#next())
         onWritten(beganMs)
+        const apartMs = clock.nowMs() - this.#writtenMs
+        this.#writtenMs = beganMs
+        if (apartMs >= acceptLeaseMs) onLapsed(apartMs)
         if (this.#failing) log('info', 'presence is written again')
         this.#failing = false
       } catch (error) {

@@ -55,6 +55,8 @@ export interface SegmentBook {
   states: Uint8Array | null
   /** Index into the keys of `clusters` for each job that has been intended; null where there is only one. */
   clusterOf: Uint8Array | null
+  /** When each job was last intended, by its leader's wall clock (ms); null before the first intent. */
+  intendedMs: Float64Array | null
   /** Both null with `states`. */
   producers: BigUint64Array | null
   sequences: BigUint64Array | null
@@ -212,6 +214,7 @@ export class Books {
       clusters: record.clusters,
       states,
       clusterOf: Object.keys(record.clusters).length > 1 ? new Uint8Array(record.count) : null,
+      intendedMs: null,
       producers,
       sequences,
       unfinished: record.count,
@@ -243,6 +246,7 @@ export class Books {
     if (segment.unfinished > 0 || segment.followUps.size > 0) return
     segment.states = null
     segment.clusterOf = null
+    segment.intendedMs = null
     segment.producers = null
     segment.sequences = null
     segment.notes.clear()
@@ -276,6 +280,8 @@ export class Books {
     switch (record.k) {
       case 'intent':
         if (now !== state.waiting) return false
+        segment.intendedMs ??= new Float64Array(segment.count)
+        segment.intendedMs[index] = Date.parse(record.at)
         if (segment.clusterOf !== null) segment.clusterOf[index] = Object.keys(segment.clusters).indexOf(record.cluster)
         return to(state.intent)
       case 'receipt': {

@@ -112,6 +112,8 @@ export class DoubtResolver {
           })
           found.push([ref, index])
           resolved.push(key)
+        } else if (finding.kind === 'absent' && !this.#provable(segment, index)) {
+          this.#complain(`cluster ${cluster} no longer remembers jobs as old as ${ids[at]}: it stays in doubt until someone decides (usher resolve)`)
         } else if (finding.kind === 'absent' && askedAtMs - sinceMs >= driver.limits.settleMs) {
           const list = back.get(segment)
           if (list === undefined) back.set(segment, [index])
@@ -131,6 +133,12 @@ export class DoubtResolver {
       log('info', `cluster ${cluster}: of the jobs in doubt ${found.length} were found, ${absent} are proven absent and submitted again`)
       this.#complaint = ''
     }
+  }
+
+  /** Whether the cluster would still show the job if it had it. The clocks compared may be two hosts': too old errs to doubt. */
+  #provable(segment: SegmentBook, index: number): boolean {
+    const { absentProofMs } = this.#options.driver.limits
+    return absentProofMs === undefined || Date.now() - (segment.intendedMs?.[index] ?? 0) < absentProofMs
   }
 
   #complain(message: string): void {

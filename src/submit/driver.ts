@@ -93,6 +93,11 @@ export interface DriverLimits {
   readonly inFlightMax: number
   /** How long after a submission's last possible moment the cluster may still show it late. */
   readonly settleMs: number
+  /**
+   * How long after its intent a job that isn't found is proven absent. Later the cluster may have run it and dropped it from
+   * its listing, and then only an operator can tell. Absent: for ever.
+   */
+  readonly absentProofMs?: number
   /** How often find/confirm may be asked. */
   readonly askEveryMs: number
 }
