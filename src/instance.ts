@@ -151,6 +151,10 @@ export class Instance {
     await new Promise<void>((resolve) => this.#ingest.stop(resolve))
     await this.#transformer.close()
     this.#journal.add({ step: 'retired', detail: reason })
+    // Closing may fail on the store that made it retire; there is nothing more to lose then.
+    for (const close of [() => this.#presence.halt(), () => this.#journal.close()]) {
+      await close().catch((error: unknown) => this.#options.log.warn(`retiring: ${messageOf(error)}`))
+    }
   }
 
   get #reason(): string {

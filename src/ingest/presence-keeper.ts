@@ -83,6 +83,14 @@ export class PresenceKeeper {
     }
   }
 
+  /** Writes nothing more: the instance is to be taken for gone, and what it left adopted. */
+  async halt(): Promise<void> {
+    this.#stopped = true
+    this.#timer?.()
+    while (this.#writing !== null) await this.#writing
+    await this.#options.presence.close()
+  }
+
   #next(): Readonly<Record<string, unknown>> {
     this.#beat += 1
     return { ...this.#value, beat: this.#beat, at: new Date().toISOString() }

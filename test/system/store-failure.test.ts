@@ -175,7 +175,7 @@ describe('an instance that was paused for longer than its accept lease', () => {
     const { acked } = await loading
     await client.close()
     await expectOnce(sink, store, [...acked, before.id, after.id])
-    expect(server.log).toContain('going on as a new instance')
+    expect(server.log).toContain('the instance ends: presence could not be written')
     expect(await server.end('SIGTERM'), server.log).toBe(0)
   })
 })
