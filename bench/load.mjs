@@ -56,7 +56,7 @@ const main = () => {
   let finished = 0
   const perSecond = []
   const startedAt = performance.now()
-  let stopping = false
+  const state = { stopping: false }
   const report = () => {
     const seconds = (performance.now() - startedAt) / 1000
     process.stdout.write(`${JSON.stringify({ sent, accepted, refused, seconds, perSecond, jobBytes })}\n`, () => process.exit(0))
@@ -79,7 +79,7 @@ const main = () => {
     })
     const pump = () => {
       // Frames are sent as long as credit lasts and not too many bytes wait in this process.
-      while (!stopping && sent < options.jobs && credit >= frame.length && outstanding < options.windowBytes) {
+      while (!state.stopping && sent < options.jobs && credit >= frame.length && outstanding < options.windowBytes) {
         const bytes = Buffer.allocUnsafe(frame.length)
         frame.copy(bytes)
         let at = 12
@@ -128,7 +128,7 @@ const main = () => {
         bytes = bytes.subarray(12 + length)
       }
       partial = Buffer.from(bytes)
-      if ((stopping || sent >= options.jobs) && outstanding === 0 && greeted) {
+      if ((state.stopping || sent >= options.jobs) && outstanding === 0 && greeted) {
         finished += 1
         socket.destroy()
         if (finished === options.connections) report()
@@ -145,7 +145,7 @@ const main = () => {
     before = accepted
   }, 1000).unref()
   setTimeout(() => {
-    stopping = true
+    state.stopping = true
   }, options.seconds * 1000)
 }
 

@@ -220,10 +220,10 @@ export const send = async (
         report.progress()
       },
       onFailed: (error) => {
-        const id = String(error.details['id'] ?? '')
+        const id = textOf(error.details['id'])
         const line = Number(id.slice(id.lastIndexOf('-') + 1))
         const { code, retryable, message: reason } = error
-        report.failed({ line, id, code, retryable, field: String(error.details['field'] ?? ''), reason })
+        report.failed({ line, id, code, retryable, field: textOf(error.details['field']), reason })
         if (error.details['reason'] !== 'timed_out' || sender.connectedTo !== undefined || source.stopped) return
         source.stopped = true
         report.message('no host is reachable any more: the rest of the input is not read')
@@ -252,3 +252,5 @@ const readingError = (file: string, error: unknown): UsherError =>
   error instanceof UsherError
     ? error
     : new UsherError('input_invalid', `${file}: ${messageOf(error)}`, { cause: error, details: { file } })
+
+const textOf = (detail: unknown): string => (typeof detail === 'string' ? detail : '')

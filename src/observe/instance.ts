@@ -1,6 +1,6 @@
 // What an instance says of itself in its presence file, and how others read it. Pure.
 import { readFileSync, readlinkSync } from 'node:fs'
-import { hostname, userInfo } from 'node:os'
+import { userInfo } from 'node:os'
 
 export type Role = 'starting' | 'follower' | 'leader' | 'ineligible' | 'draining' | 'ended'
 
@@ -66,8 +66,6 @@ export const ownProcess = (): ProcessIdentity => ({
   pidNamespace: pidNamespace(),
   bootId: readTrimmed('/proc/sys/kernel/random/boot_id'),
 })
-
-export const ownHost = (): string => hostname()
 
 export const ownUser = (): string => {
   try {

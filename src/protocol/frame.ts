@@ -24,7 +24,6 @@ export const frameTypes = {
   ERROR: 10,
 } as const
 
-export type FrameName = keyof typeof frameTypes
 
 export interface Frame {
   readonly type: number

@@ -79,7 +79,9 @@ export const realFiles: FileOperations = {
   link,
   rename,
   unlink,
-  mkdir: async (path) => void (await mkdir(path, 0o750)),
+  mkdir: async (path) => {
+    await mkdir(path, 0o750)
+  },
   rmdir,
   readdir: (path) => readdir(path),
   stat: async (path) => statusOf(await stat(path, { bigint: true })),

@@ -5,7 +5,7 @@
 
 import { fullJitter, sleep } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
-import { invariant, messageOf } from '../base/errors.ts'
+import { invariant, messageOf, UsherError } from '../base/errors.ts'
 import { Wakeup } from '../base/wakeup.ts'
 import { state } from './books.ts'
 import type { Books, SegmentBook } from './books.ts'
@@ -21,6 +21,8 @@ export interface DispatcherOptions {
   readonly ledger: Ledger
   readonly clock: Clock
   readonly random: () => number
+  /** Whether the lease still holds. */
+  readonly mayAct: () => boolean
   readonly origin: Origin
   /** Reads a segment's JSON lines; null while it doesn't show. */
   readonly read: (ref: string) => Promise<Lines | null>
@@ -210,6 +212,7 @@ export class Dispatcher {
     } finally {
       this.#intending -= jobs.length
     }
+    if (!this.#options.mayAct()) throw new UsherError('internal', 'the lease is over: nothing may be submitted any more')
     // From here to the call nothing may come between: capacity() and #intending count each job once.
     const outcomes = await driver.submit(jobs, origin, this.#abort.signal)
     invariant(outcomes.length === jobs.length, `driver ${driver.kind} answers for each job`)

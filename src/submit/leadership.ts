@@ -39,6 +39,8 @@ export interface LeadershipOptions {
   readonly pollMs: number
   readonly published: (books: Books) => Promise<readonly Published[]>
   readonly read: (instance: string, number: number) => Promise<SegmentContent>
+  /** Whether the lease still holds: looked at right before anything is handed to a cluster, beside the kernel's deadline. */
+  readonly mayAct: () => boolean
   readonly log: (level: 'info' | 'warn', message: string, details?: Record<string, unknown>) => void
 }
 
@@ -57,7 +59,6 @@ export class Leadership {
   readonly #clusters = new Map<string, ClusterWork>()
   readonly #stop = new AbortController()
   #feeder: Feeder | null = null
-  #ledger: Ledger | null = null
 
   constructor(options: LeadershipOptions) {
     this.#options = options
@@ -80,7 +81,6 @@ export class Leadership {
       onTermEnd: (ended) => this.#books.endTerm(new Date().toISOString(), `the submitter of term ${ended} ended between intent and receipt`),
     })
     const ledger = await Ledger.create({ store, storeUuid, term, by })
-    this.#ledger = ledger
     const audit = this.#books.audit()
     log('info', `leading in term ${term}: read ${read.records} records of ${read.terms.length} terms in ${Math.round(clock.nowMs() - startedMs)} ms`, { ...audit })
     for (const [cluster, driver] of this.#options.drivers) this.#clusters.set(cluster, this.#wire(cluster, driver, ledger))
@@ -140,12 +140,13 @@ export class Leadership {
   }
 
   #wire(cluster: string, driver: Driver, ledger: Ledger): ClusterWork {
-    const { clock, random, by, term, windowBytesMax, retryMinMs, retryMaxMs, log } = this.#options
+    const { clock, random, by, term, windowBytesMax, retryMinMs, retryMaxMs, mayAct, log } = this.#options
     const books = this.#books
     const origin: Origin = { term, host: by.host, instance: by.instance, version: by.version }
     const shared = { cluster, driver, books, ledger, clock, log }
     const dispatcher: Dispatcher = new Dispatcher({
       ...shared,
+      mayAct,
       random,
       origin,
       windowBytesMax,

@@ -3,7 +3,7 @@
 // it reached the disk is unknown, so nothing may be submitted on its strength.
 
 import { invariant, UsherError } from '../base/errors.ts'
-import { formatSegmentNumber, ledgerDirectory, ledgerName, ledgerTermDirectory, parseClaimNumber, parseLedgerFile } from '../store/layout.ts'
+import { ledgerDirectory, ledgerName, ledgerTermDirectory, parseClaimNumber, parseLedgerFile } from '../store/layout.ts'
 import type { Appender, Store } from '../store/store.ts'
 import { decodeLedger, encodeRecord } from './records.ts'
 import type { Author, LedgerRecord } from './records.ts'
@@ -144,7 +144,3 @@ export const readLedgers = async (
   }
   return { terms, records, bytes: total, damaged }
 }
-
-/** For messages: ledger/<term>/<file>. */
-export const describePosition = (position: LedgerPosition): string =>
-  `${ledgerTermDirectory(position.term)}/${formatSegmentNumber(position.file)}.log`

@@ -67,7 +67,7 @@ class Submitter {
       drain: () => this.#stopLeading(),
       log: (message, details) => log('warn', message, { ...details, error: undefined }),
     })
-    this.#elector.on('leading', ({ term }) => this.#lead(term))
+    this.#elector.on('leading', ({ term, validUntil }) => this.#lead(term, validUntil))
     this.#elector.on('following', ({ term }) => this.#tellRole(term))
     this.#elector.on('lost', ({ reason }) => {
       log('warn', `no longer leading: ${reason}`)
@@ -139,7 +139,7 @@ class Submitter {
     }
   }
 
-  #lead(term: number): void {
+  #lead(term: number, validUntil: () => number): void {
     const { by, storeUuid, windowBytesMax, retryMinMs, retryMaxMs, acceptLeaseMs, leaseMs } = this.#start
     const leadership = new Leadership({
       store: this.#store,
@@ -153,6 +153,7 @@ class Submitter {
       retryMinMs,
       retryMaxMs,
       pollMs,
+      mayAct: () => native.bootMs() < validUntil(),
       published: (books) => this.#publishedOf(books),
       read: (instance, number) => this.#read(instance, number),
       log,

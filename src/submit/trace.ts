@@ -10,7 +10,7 @@ import type { JobSpec } from './driver.ts'
 import { Lines } from './lines.ts'
 import { readLedgers } from './ledger.ts'
 import { isJobsRecord } from './records.ts'
-import type { Author, LedgerRecord, Runs } from './records.ts'
+import type { Author, JobsRecord, LedgerRecord, Runs } from './records.ts'
 
 export interface TraceStep {
   readonly step: string
@@ -46,7 +46,7 @@ interface Occurrence {
   /** Unknown for a job that isn't admitted yet. */
   index: number
   readonly admitted: LedgerRecord | null
-  readonly records: { readonly record: LedgerRecord; readonly position: number }[]
+  readonly records: { readonly record: JobsRecord; readonly position: number }[]
   verdict: 'new' | 'duplicate' | 'conflict'
 }
 

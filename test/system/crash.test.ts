@@ -33,9 +33,9 @@ describe('killed at any moment', () => {
 
     const acked = new Set<string>()
     let sent = 0
-    let loading = true
+    const load = { on: true }
     const producers = Array.from({ length: 4 }, async (_, producer) => {
-      while (loading) {
+      while (load.on) {
         const count = 1 + Math.floor(random() * 20)
         const jobs = Array.from({ length: count }, (__, index) => client.send({ executable: '/bin/true', arguments: [`${producer}`, `${index}`] }))
         sent += count
@@ -58,7 +58,7 @@ describe('killed at any moment', () => {
         server = await ServerProcess.start({ ...settings, listen })
       }
     }
-    loading = false
+    load.on = false
     await Promise.all(producers)
     const audit = await settledAudit(store)
     const context = `seed ${seed}; ${JSON.stringify({ kills, sent, acked: acked.size, sink: sink.count, audit })}`

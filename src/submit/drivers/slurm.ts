@@ -88,7 +88,7 @@ export class SlurmDriver implements Driver {
 
   submit(jobs: readonly Submission[], origin: Origin, signal: AbortSignal): Promise<Outcome[]> {
     return Promise.all(
-      jobs.map((job): Promise<Outcome> | Outcome => {
+      jobs.map(async (job): Promise<Outcome> => {
         const description = slurmJob(job, {
           origin,
           hold: this.#options.hold === true,
