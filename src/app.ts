@@ -39,7 +39,16 @@ export const runApp = async (options: AppOptions): Promise<void> => {
     const stop = (): void => end({ why: 'stopped', reason: 'asked to' })
     signal.addEventListener('abort', stop, { once: true })
     const instance = new Instance(name, { config: { ...config, listen }, store, identity, log, onEnd: (why, reason) => end({ why, reason }) })
-    const address = await instance.start()
+    let address: string
+    try {
+      address = await instance.start()
+    } catch (error) {
+      if (!(error instanceof UsherError && error.code === 'retired')) throw error
+      log.warn(`${error.message}: going on as a new instance`)
+      await instance.abandon('retired', error.message)
+      signal.removeEventListener('abort', stop)
+      continue
+    }
     listen = { ...listen, port: Number(address.slice(address.lastIndexOf(':') + 1)) }
     log.info({ address, store: config.store, config: config.digest }, `instance ${name} accepts jobs on ${address}`)
     onReady({ instance: name, address, store: config.store })

@@ -7,7 +7,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { systemClock } from './base/clock.ts'
+import { sleep, systemClock } from './base/clock.ts'
 import { messageOf, UsherError } from './base/errors.ts'
 import type { Code } from './base/errors.ts'
 import { native } from './base/native.ts'
@@ -37,6 +37,7 @@ export interface InstanceOptions {
 
 const drainProducersMs = 3000
 const resignMs = 15_000
+const settleMs = 15_000
 const presenceEveryMsMax = 500
 
 export const mintInstanceName = (host: string): string => mintInstance(host, new Date(), randomBytes(3).toString('hex'))
@@ -72,6 +73,8 @@ export class Instance {
   /** Resolves with the address on which it accepts jobs. */
   async start(): Promise<string> {
     const { config, store, identity, log } = this.#options
+    // From here on others see the instance, and count its silence.
+    const bornMs = systemClock.nowMs()
     await store.makeDirectory(segmentsDirectory(this.name))
     const by = { host: config.host, instance: this.name, pid: process.pid, version, config: config.digest }
     const journal = await store.createAppender(journalName(this.name))
@@ -111,6 +114,7 @@ export class Instance {
         eligible: false,
         reason: 'starting',
         accepting: false,
+        acceptLeaseMs: config.acceptLeaseMs,
         listen: '',
         started: new Date().toISOString(),
         published: 0,
@@ -121,7 +125,7 @@ export class Instance {
       onWrongStore: (error) => this.#end('wrongStore', error.message),
       log: (level, message) => log[level](message),
     })
-    await this.#presence.start()
+    await this.#presence.start(bornMs)
     const address = await this.#server.listen()
     this.#presence.update({ listen: address, accepting: true })
     this.#submitter = this.#createSubmitter(address)
@@ -131,15 +135,22 @@ export class Instance {
 
   /** Stops accepting, makes everything it accepted ready for submission, resigns, and says that it ended. */
   async stop(): Promise<void> {
+    const { log } = this.#options
     this.#stopping = true
     this.#presence.update({ role: 'draining', accepting: false, reason: 'shutting down' })
     await this.#server.goodbye('draining', 'this host is shutting down', [], drainProducersMs)
     await new Promise<void>((resolve) => this.#ingest.stop(resolve))
-    await this.#settled()
+    // A store that is full or away must not keep it from ending: what is left is adopted.
+    const settled = await Promise.race([this.#settled().then(() => true), sleep(systemClock, settleMs).then(() => false)])
+    if (!settled) log.warn(`segments could not be transformed within ${settleMs} ms: they are left to be adopted`)
     await this.#submitter?.resign(resignMs)
     await this.#transformer.close()
     this.#journal.add({ step: 'ended' })
     await this.#journal.close()
+    if (!settled) {
+      await this.#presence.halt()
+      return
+    }
     await this.#presence.stop({ role: 'ended', accepting: false, eligible: false, reason: 'ended', term: null, published: this.#published.value })
   }
 
@@ -306,8 +317,10 @@ export class Instance {
       jsonl: segmentName(this.name, number, 'jsonl'),
       aside: segmentName(this.name, number, 'aside'),
       torn,
+      // A number given up before its file was on stable storage has no file, and nothing was acknowledged in it.
+      missing: torn ? 'empty' : 'retry',
     })
-    if (result === null) return
+    if (result === null || result.kind === 'missing') return
     const segment = formatSegment(this.name, number)
     if (result.kind === 'done') this.#journal.add({ step: 'transformed', segment, jobs: result.jobs, ms: Math.round(result.ms * 100) / 100 })
     else this.#journal.add({ step: 'aside', segment, jobs: result.jobs, detail: result.reason })

@@ -122,6 +122,11 @@ void SegmentWriter::commit(Group& group) noexcept {
     if (const FileFailure found = publish_sealed(true)) fail(found);
     if (is_failing()) return listener_.refused(group, queue_.refusal());
   }
+  // Others may have read the open segment for the last time: it must not grow any more.
+  if (!lease_holds()) {
+    retire();
+    return listener_.refused(group, queue_.refusal());
+  }
   if (segment_->jobs() == 0) first_commit_ns_ = boot_ns();
   const bool sealing = seal_wanted(group.xml.size());
   FileFailure found =
@@ -171,6 +176,7 @@ int SegmentWriter::sync() noexcept {
 }
 
 void SegmentWriter::seal() noexcept {
+  if (!lease_holds()) return retire();
   FileFailure found = failure(FileOperation::write, segment_->write_end());
   if (!found) found = failure(FileOperation::fdatasync, sync());
   if (found) {
@@ -182,6 +188,7 @@ void SegmentWriter::seal() noexcept {
 
 // The open segment is sealed and synced: close it, give it its name, and make the next one.
 void SegmentWriter::publish() noexcept {
+  if (!lease_holds()) return retire();
   last_seal_ns_ = boot_ns();
   if (const int error = segment_->close(); error != 0) {
     abandon();
@@ -219,8 +226,12 @@ FileFailure SegmentWriter::publish_sealed(bool create_next) noexcept {
 
 FileFailure SegmentWriter::create() noexcept {
   acknowledged_in_segment_ = false;
+  uint64_t first = next_number_;
   const FileFailure found = directory_.create(next_number_, segment_, identity_);
-  if (!found) next_number_++;
+  if (found) return found;
+  // Names that were taken by attempts which reported a failure: their numbers are given up.
+  while (first != next_number_) listener_.abandoned(first++);
+  next_number_++;
   return found;
 }
 
@@ -257,6 +268,7 @@ void SegmentWriter::fail(FileFailure failure) noexcept {
 }
 
 void SegmentWriter::try_again() noexcept {
+  if (!lease_holds()) return retire();
   FileFailure found = directory_.open();
   uint64_t free = 0;
   if (!found) found = directory_.free_bytes(free);

@@ -541,7 +541,8 @@ TEST("without a presence write nothing is acknowledged, and nothing is taken any
   CHECK(!fixture.send({2}));
   fixture.stop();
   const Heard heard = fixture.listener.heard();
-  CHECK(heard.committed.empty() && heard.refused.empty() && heard.published.empty() && heard.abandoned.empty());
+  CHECK(heard.committed.empty() && heard.published.empty() && heard.abandoned.empty());
+  CHECK(heard.refused == (std::map<uint64_t, Code>{{1, Code::retired}}));
 }
 
 TEST("an accept lease that ran out between two presence writes doesn't come back") {

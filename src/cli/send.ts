@@ -62,7 +62,7 @@ export const registerSend = (program: Command): void => {
     .option('--timeout <seconds>', 'how long a job may wait for its answer', positiveSeconds, 60)
     .option('--executable <path>', 'what the jobs of --format swf run', swfExecutable)
     .option('--json', 'one JSON line for each job that was not accepted, and a summary as the last line')
-    .addHelpText('after', examples)
+    .addHelpText('before', examples)
   command.action(async (file: string, options: SendOptions) => {
     process.exitCode = await send(file, options)
   })

@@ -68,8 +68,11 @@ class ConfigLoader {
     const entry = layers.map((layer) => layer.get(full)).find((found) => found !== undefined)
     const byDefault = isComputed(key.default) ? key.default.of((other) => this.shown.get(other)) : key.default
     if (entry === undefined && byDefault === undefined) {
-      if (key.required)
-        this.problems.push({ origin: { kind: 'default' }, key: full, says: `is required; allowed is ${key.kind.allowed}` })
+      if (key.required) {
+        // Where the driver is chosen that requires it.
+        const origin = this.origins.get(full.replace(/[^.]+$/, 'driver')) ?? { kind: 'default' }
+        this.problems.push({ origin, key: full, says: `is required; allowed is ${key.kind.allowed}` })
+      }
       return undefined
     }
     const { raw, origin, folder }: Entry = entry ?? { raw: byDefault, origin: { kind: 'default' }, folder: this.cwd }

@@ -78,7 +78,8 @@ export const topKeys = {
   ),
   lease: key(
     'leaseMs',
-    duration(100, 300_000),
+    // leaseMsMax of src/election/claim.ts.
+    duration(100, 60_000),
     'How long a claim to lead is valid; another host takes over after a little more than this.',
     { default: '3 s' },
   ),

@@ -50,12 +50,19 @@ export class PresenceKeeper {
     this.#value = options.initial
   }
 
-  /** Resolves when the first write has succeeded; rejects when it fails. */
-  async start(): Promise<void> {
-    const beganMs = this.#options.clock.nowMs()
-    await this.#options.presence.write(this.#next())
+  /**
+   * Resolves when the first write has succeeded; rejects when it fails, or when it came so long after `bornMs`, before
+   * which nothing of the instance was in the store, that others may have taken the instance for gone already.
+   */
+  async start(bornMs: number): Promise<void> {
+    const { presence, clock, acceptLeaseMs, onWritten } = this.#options
+    const beganMs = clock.nowMs()
+    await presence.write(this.#next())
+    if (clock.nowMs() - bornMs >= acceptLeaseMs) {
+      throw new UsherError('retired', `the first presence took ${Math.round(clock.nowMs() - bornMs)} ms, longer than the accept lease`)
+    }
     this.#writtenMs = beganMs
-    this.#options.onWritten(beganMs)
+    onWritten(beganMs)
     this.#schedule()
   }
 

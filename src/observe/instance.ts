@@ -1,5 +1,5 @@
 // What an instance says of itself in its presence file, and how others read it. Pure.
-import { readFileSync, readlinkSync } from 'node:fs'
+import { existsSync, readFileSync, readlinkSync } from 'node:fs'
 import { userInfo } from 'node:os'
 
 export type Role = 'starting' | 'follower' | 'leader' | 'ineligible' | 'draining' | 'ended'
@@ -26,6 +26,8 @@ export interface InstancePresence extends ProcessIdentity {
   /** Why it isn't eligible, or doesn't accept; empty: no reason to give. */
   readonly reason: string
   readonly accepting: boolean
+  /** How long it may go on acknowledging jobs after a presence write. */
+  readonly acceptLeaseMs: number
   readonly listen: string
   /** ISO 8601 */
   readonly started: string
@@ -80,7 +82,10 @@ export const ownUser = (): string => {
 export const provenDead = (other: ProcessIdentity): boolean => {
   const own = ownProcess()
   if (own.bootId === '' || other.bootId !== own.bootId || other.pidNamespace !== own.pidNamespace || other.pidStart === '') return false
-  return startOf(other.pid) !== other.pidStart
+  const start = startOf(other.pid)
+  if (start !== '') return start !== other.pidStart
+  // Absent, or hidden from this user (hidepid): only where others' processes can be seen does absence prove anything.
+  return startOf(1) !== '' && !existsSync(`/proc/${other.pid}`)
 }
 
 /** Reads what readPresence() gave; null for what no version of usher has written. */
@@ -100,6 +105,7 @@ export const parsePresence = (value: Readonly<Record<string, unknown>> | null): 
     eligible: value['eligible'] === true,
     reason: text('reason'),
     accepting: value['accepting'] === true,
+    acceptLeaseMs: number('acceptLeaseMs'),
     listen: text('listen'),
     started: text('started'),
     beat: number('beat'),

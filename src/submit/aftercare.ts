@@ -1,6 +1,7 @@
 // What remains to be done for jobs that the cluster of one driver has: releasing held ones, confirming that the
 // cluster still knows what it acknowledged, recording how they ended.
 
+import { setMaxListeners } from 'node:events'
 import type { Clock } from '../base/clock.ts'
 import { invariant, messageOf } from '../base/errors.ts'
 import { Wakeup } from '../base/wakeup.ts'
@@ -44,6 +45,8 @@ export class Aftercare {
 
   constructor(options: AftercareOptions) {
     this.#options = options
+    // Every call in flight listens: as many as the driver allows.
+    setMaxListeners(0, this.#abort.signal)
   }
 
   get size(): number {
@@ -169,8 +172,11 @@ export class Aftercare {
     for (let from = 0; from < due.length && !this.#abort.signal.aborted; from += atOnce) {
       const chunk = due.slice(from, from + atOnce)
       const jobs = chunk.map(([id, { ref, index }]) => {
-        const followUp = books.segments.get(ref)?.followUps.get(index)
-        return { id, jobId: followUp?.jobId ?? null, submittedAtMs: Date.parse(followUp?.at ?? '') }
+        const segment = books.segments.get(ref)
+        const followUp = segment?.followUps.get(index)
+        // From its intent: the receipt of a job that was found may be much younger than the job.
+        const submittedAtMs = segment?.intendedMs?.[index] ?? Date.parse(followUp?.at ?? '')
+        return { id, jobId: followUp?.jobId ?? null, submittedAtMs }
       })
       let answers: readonly ('kept' | 'forgotten' | 'unknown')[]
       try {

@@ -54,7 +54,7 @@ export interface SegmentBook {
   /** One state for each job; null once nothing of it can change any more. */
   states: Uint8Array | null
   /** Index into the keys of `clusters` for each job that has been intended; null where there is only one. */
-  clusterOf: Uint8Array | null
+  clusterOf: Uint16Array | null
   /** When each job was last intended, by its leader's wall clock (ms); null before the first intent. */
   intendedMs: Float64Array | null
   /** Both null with `states`. */
@@ -93,8 +93,13 @@ export const parseRef = (ref: string): { instance: string; number: number } => {
 
 export const formatId = (producer: bigint, sequence: bigint): string => `${producer.toString(16).padStart(16, '0')}-${sequence}`
 
+export interface BooksOptions {
+  /** Keeps how many jobs each settled segment had, for a survey of the files. The leader doesn't need it. */
+  readonly keepCounts?: boolean
+}
+
 export class Books {
-  /** In the order of admission. */
+  /** Those of which something can still change, in the order of admission. */
   readonly segments = new Map<string, SegmentBook>()
   readonly setAside = new Map<string, { readonly count: number; readonly reason: string; readonly at: string }>()
   /** Instance → newest segment admitted or set aside. */
@@ -108,6 +113,17 @@ export class Books {
   anomalies = 0
   #counts = new Array<number>(stateCount).fill(0)
   #setAsideJobs = 0
+  /** Segment → jobs, of all that were admitted. */
+  readonly #admitted: Map<string, number> | null
+
+  constructor(options: BooksOptions = {}) {
+    this.#admitted = options.keepCounts === true ? new Map() : null
+  }
+
+  /** Jobs of an admitted segment, whatever became of them; only with keepCounts. */
+  get admitted(): ReadonlyMap<string, number> {
+    return this.#admitted ?? new Map()
+  }
 
   /** Intended jobs count as waiting here unless `ended` says that their leader is gone: then they are in doubt. */
   audit(leaderGone = false): Audit {
@@ -153,7 +169,7 @@ export class Books {
         this.#applyAdmit(record)
         return
       case 'aside':
-        if (this.setAside.has(record.of) || this.segments.has(record.of)) {
+        if (this.#isKnown(record.of)) {
           this.anomalies += 1
           return
         }
@@ -188,16 +204,23 @@ export class Books {
     this.terms.push({ term: record.term, at: record.at, host: record.by.host, instance: record.by.instance })
   }
 
+  /** Segments of an instance are admitted or set aside in the order of their numbers. */
+  #isKnown(ref: string): boolean {
+    const { instance, number } = parseRef(ref)
+    return number <= (this.cursors.get(instance) ?? 0)
+  }
+
   #advance(ref: string): void {
     const { instance, number } = parseRef(ref)
     if (number > (this.cursors.get(instance) ?? 0)) this.cursors.set(instance, number)
   }
 
   #applyAdmit(record: AdmitRecord): void {
-    if (this.segments.has(record.of) || this.setAside.has(record.of)) {
+    if (this.#isKnown(record.of)) {
       this.anomalies += 1
       return
     }
+    this.#admitted?.set(record.of, record.count)
     const states = new Uint8Array(record.count)
     const producers = new BigUint64Array(record.count)
     const sequences = new BigUint64Array(record.count)
@@ -213,7 +236,7 @@ export class Books {
       count: record.count,
       clusters: record.clusters,
       states,
-      clusterOf: Object.keys(record.clusters).length > 1 ? new Uint8Array(record.count) : null,
+      clusterOf: Object.keys(record.clusters).length > 1 ? new Uint16Array(record.count) : null,
       intendedMs: null,
       producers,
       sequences,
@@ -250,6 +273,7 @@ export class Books {
     segment.producers = null
     segment.sequences = null
     segment.notes.clear()
+    this.segments.delete(segment.ref)
   }
 
   #applyJobs(record: JobsRecord): void {

@@ -3,6 +3,7 @@
 //
 // Never: a driver call without a synced intent; an outcome that isn't written; two batches with one job.
 
+import { setMaxListeners } from 'node:events'
 import { fullJitter, sleep } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import { invariant, messageOf, UsherError } from '../base/errors.ts'
@@ -13,6 +14,9 @@ import type { Driver, Origin, Outcome, Submission } from './driver.ts'
 import type { Ledger, Unstamped } from './ledger.ts'
 import type { Lines } from './lines.ts'
 import { runsOf } from './records.ts'
+
+/** How long after a segment could not be read it is tried again. */
+const unreadableRetryMs = 1000
 
 export interface DispatcherOptions {
   readonly cluster: string
@@ -43,6 +47,8 @@ interface Loaded {
   cursor: number
   /** Jobs that came back: when they may be tried again. */
   readonly again: Map<number, number>
+  /** 1: in a batch, from before its intent until its outcome is written. The books say so only once the intent is synced. */
+  readonly taken: Uint8Array
   inFlight: number
 }
 
@@ -58,11 +64,14 @@ export class Dispatcher {
   /** Segments with waiting jobs that are not in memory, in the order of admission. */
   readonly #queue = new Set<string>()
   readonly #loaded = new Map<string, Loaded>()
+  /** Segments whose lines don't show now: when they are looked for again. */
+  readonly #unreadable = new Map<string, number>()
   #loadedBytes = 0
   #inFlight = 0
   /** Jobs taken whose intents are on their way to stable storage: the driver doesn't count them yet. */
   #intending = 0
   #stopped = false
+  #held: string | null = null
   #fatal: unknown = null
   /** Nothing is handed over before this time: the cluster said so, or refused everything. */
   #closedUntilMs = 0
@@ -72,6 +81,8 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#options = options
+    // Every call in flight listens: as many as the driver allows.
+    setMaxListeners(0, this.#abort.signal)
   }
 
   get inFlight(): number {
@@ -96,6 +107,13 @@ export class Dispatcher {
     this.#wakeup.wake()
   }
 
+  /** Hands nothing over while this host's own preflight of the cluster fails; null: it passes. */
+  hold(reason: string | null): void {
+    if (this.#held === reason) return
+    this.#held = reason
+    this.#wakeup.wake()
+  }
+
   /** The driver may take more again. */
   wake(): void {
     this.#wakeup.wake()
@@ -114,7 +132,8 @@ export class Dispatcher {
     while (!this.#stopped) {
       if (this.#fatal !== null) throw this.#fatal
       const room = this.#inFlight < driver.limits.inFlightMax && clock.nowMs() >= this.#closedUntilMs
-      const capacity = room ? (driver.capacity?.() ?? Number.POSITIVE_INFINITY) - this.#intending : 0
+      const held = this.#held !== null
+      const capacity = room && !held ? (driver.capacity?.() ?? Number.POSITIVE_INFINITY) - this.#intending : 0
       const batch = capacity > 0 ? this.#take(Math.min(capacity, driver.limits.batchJobsMax)) : null
       if (batch !== null) {
         this.#inFlight += 1
@@ -123,7 +142,8 @@ export class Dispatcher {
         continue
       }
       if (capacity > 0 && (await this.#load())) continue
-      await this.#wakeup.wait(clock, this.#idleMs())
+      // With no capacity nothing that falls due matters: the driver wakes us.
+      await this.#wakeup.wait(clock, capacity > 0 || !room ? this.#idleMs() : 1000)
     }
     if (this.#fatal !== null) throw this.#fatal
   }
@@ -143,15 +163,17 @@ export class Dispatcher {
   #hold(book: SegmentBook, lines: Lines): void {
     const cluster = lines.clusterIndex(this.#options.cluster)
     if (cluster < 0) return
-    this.#loaded.set(book.ref, { book, lines, cluster, cursor: 0, again: new Map(), inFlight: 0 })
+    this.#loaded.set(book.ref, { book, lines, cluster, cursor: 0, again: new Map(), taken: new Uint8Array(book.count), inFlight: 0 })
     this.#loadedBytes += lines.bytes.length
   }
 
   /** Reads the next queued segment into the window. False: nothing to read, or no room. */
   async #load(): Promise<boolean> {
     const { books, read, log } = this.#options
+    const now = this.#options.clock.nowMs()
     for (const ref of this.#queue) {
       if (!this.#roomFor(0)) return false
+      if ((this.#unreadable.get(ref) ?? 0) > now) continue
       const book = books.segments.get(ref)
       if (book === undefined || book.waiting === 0) {
         this.#queue.delete(ref)
@@ -163,8 +185,16 @@ export class Dispatcher {
       } catch (error) {
         log('warn', `segment ${ref} can't be read: ${messageOf(error)}`)
       }
-      if (lines === null) return false
-      invariant(lines.index.count >= book.count, `segment ${ref} holds the ${book.count} jobs that were admitted`)
+      if (lines !== null && lines.index.count < book.count) {
+        log('warn', `segment ${ref} shows ${lines.index.count} of the ${book.count} jobs that were admitted: they wait`)
+        lines = null
+      }
+      if (lines === null) {
+        // Others need not wait for it.
+        this.#unreadable.set(ref, now + unreadableRetryMs)
+        continue
+      }
+      this.#unreadable.delete(ref)
       this.#queue.delete(ref)
       this.#hold(book, lines)
       return true
@@ -195,6 +225,7 @@ export class Dispatcher {
     } catch (error) {
       this.#fatal ??= error
     } finally {
+      for (const index of indexes) segment.taken[index] = 0
       this.#inFlight -= 1
       segment.inFlight -= 1
       this.#release(segment)
@@ -306,15 +337,20 @@ const takeFrom = (segment: Loaded, jobsMax: number, nowMs: number): number[] => 
     segment.again.clear()
     return taken
   }
+  // A job can be met twice, at the cursor and as one that came back, while the books still call it waiting.
+  const take = (index: number): void => {
+    if (segment.taken[index] === 1 || states[index] !== state.waiting || lines.index.clusterOf[index] !== segment.cluster) return
+    segment.taken[index] = 1
+    taken.push(index)
+  }
   for (const [index, dueMs] of segment.again) {
     if (taken.length >= jobsMax) return taken
     if (dueMs > nowMs) continue
     segment.again.delete(index)
-    if (states[index] === state.waiting && lines.index.clusterOf[index] === segment.cluster) taken.push(index)
+    take(index)
   }
   for (; segment.cursor < book.count && taken.length < jobsMax; segment.cursor += 1) {
-    if (states[segment.cursor] !== state.waiting || lines.index.clusterOf[segment.cursor] !== segment.cluster) continue
-    if (!segment.again.has(segment.cursor)) taken.push(segment.cursor)
+    if (!segment.again.has(segment.cursor)) take(segment.cursor)
   }
   return taken.sort((a, b) => a - b)
 }

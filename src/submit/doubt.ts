@@ -27,6 +27,8 @@ interface Doubtful {
   readonly index: number
   /** No submission of it can have begun after this. */
   readonly sinceMs: number
+  /** When the cluster first answered that it doesn't have it, and has answered nothing else since; null: it hasn't. */
+  absentSinceMs: number | null
 }
 
 const askedAtOnce = 1000
@@ -45,7 +47,7 @@ export class DoubtResolver {
   /** These are in doubt since now at the latest. */
   add(ref: string, indexes: readonly number[]): void {
     const sinceMs = this.#options.clock.nowMs()
-    for (const index of indexes) this.#doubtful.set(`${ref}:${index}`, { ref, index, sinceMs })
+    for (const index of indexes) this.#doubtful.set(`${ref}:${index}`, { ref, index, sinceMs, absentSinceMs: null })
     this.#wakeup.wake()
   }
 
@@ -61,13 +63,16 @@ export class DoubtResolver {
   /** Runs until stop(). Rejects when the ledger fails. */
   async run(): Promise<void> {
     const { clock, driver } = this.#options
+    let askedAtMs = Number.NEGATIVE_INFINITY
     while (!this.#abort.signal.aborted) {
-      if (this.#doubtful.size === 0 || driver.find === null) {
-        await this.#wakeup.wait(clock, 60_000)
+      const idle = this.#doubtful.size === 0 || driver.find === null
+      const waitMs = idle ? 60_000 : askedAtMs + driver.limits.askEveryMs - clock.nowMs()
+      if (waitMs > 0) {
+        await this.#wakeup.wait(clock, waitMs)
         continue
       }
+      askedAtMs = clock.nowMs()
       await this.#ask()
-      if (this.#doubtful.size > 0 && !this.#abort.signal.aborted) await this.#wakeup.wait(clock, driver.limits.askEveryMs)
     }
   }
 
@@ -81,13 +86,16 @@ export class DoubtResolver {
     }
     const all = [...this.#doubtful.entries()]
     for (let from = 0; from < all.length && !this.#abort.signal.aborted; from += askedAtOnce) {
-      const chunk = all.slice(from, from + askedAtOnce)
+      // While the ones before were asked for, some of these may have been decided on.
+      const chunk = all.slice(from, from + askedAtOnce).filter(([, { ref, index }]) => books.segments.get(ref)?.states?.[index] === state.doubt)
+      if (chunk.length === 0) continue
       const ids = chunk.map(([, { ref, index }]) => books.idAt(books.segments.get(ref)!, index))
       const askedAtMs = clock.nowMs()
       let findings
       try {
         findings = await find.call(driver, ids, this.#abort.signal)
       } catch (error) {
+        for (const [, doubtful] of chunk) doubtful.absentSinceMs = null
         this.#complain(`cluster ${cluster} can't be asked about ${ids.length} jobs in doubt: ${messageOf(error)}`)
         return
       }
@@ -97,9 +105,13 @@ export class DoubtResolver {
       const back = new Map<SegmentBook, number[]>()
       const found: [string, number][] = []
       for (const [at, finding] of findings.entries()) {
-        const [key, { ref, index, sinceMs }] = chunk[at]!
-        const segment = books.segments.get(ref)!
-        if (segment.states?.[index] !== state.doubt) continue
+        const [key, doubtful] = chunk[at]!
+        const { ref, index } = doubtful
+        const segment = books.segments.get(ref)
+        if (segment === undefined) continue
+        // Decided meanwhile; or decided, submitted anew and in doubt anew, about which this answer may say nothing.
+        if (segment.states?.[index] !== state.doubt || this.#doubtful.get(key) !== doubtful) continue
+        if (finding.kind !== 'absent') doubtful.absentSinceMs = null
         if (finding.kind === 'found') {
           records.push({
             k: 'receipt',
@@ -114,12 +126,13 @@ export class DoubtResolver {
           resolved.push(key)
         } else if (finding.kind === 'absent' && !this.#provable(segment, index)) {
           this.#complain(`cluster ${cluster} no longer remembers jobs as old as ${ids[at]}: it stays in doubt until someone decides (usher resolve)`)
-        } else if (finding.kind === 'absent' && askedAtMs - sinceMs >= driver.limits.settleMs) {
+        } else if (finding.kind === 'absent') {
+          if (!this.#settled(doubtful, askedAtMs)) continue
           const list = back.get(segment)
           if (list === undefined) back.set(segment, [index])
           else list.push(index)
           resolved.push(key)
-        } else if (finding.kind === 'unknown') {
+        } else {
           this.#complain(`cluster ${cluster} doesn't say whether it has ${ids[at]}: ${finding.reason}`)
         }
       }
@@ -133,6 +146,18 @@ export class DoubtResolver {
       log('info', `cluster ${cluster}: of the jobs in doubt ${found.length} were found, ${absent} are proven absent and submitted again`)
       this.#complaint = ''
     }
+  }
+
+  /**
+   * Whether the answer "absent" to a question asked then is proof. It must come late enough, and must have been given before:
+   * a cluster that was stopped has what was sent to it meanwhile still in its queue when it goes on, and can answer
+   * the question before it takes the job. By a second answer, some time after the first, it has worked its queue off.
+   */
+  #settled(doubtful: Doubtful, askedAtMs: number): boolean {
+    const { settleMs, askEveryMs } = this.#options.driver.limits
+    const before = doubtful.absentSinceMs
+    doubtful.absentSinceMs ??= this.#options.clock.nowMs()
+    return before !== null && askedAtMs - before >= Math.min(settleMs, askEveryMs / 2) && askedAtMs - doubtful.sinceMs >= settleMs
   }
 
   /** Whether the cluster would still show the job if it had it. The clocks compared may be two hosts': too old errs to doubt. */

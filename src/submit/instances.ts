@@ -10,6 +10,9 @@ import type { InstancePresence } from '../observe/instance.ts'
 import { hostsDirectory, parseInstance, presenceName } from '../store/layout.ts'
 import type { Store } from '../store/store.ts'
 
+/** The longest accept lease that the configuration allows. */
+const acceptLeaseMsMax = 300_000
+
 export interface Seen {
   readonly presence: InstancePresence | null
   readonly beat: number
@@ -23,8 +26,9 @@ export interface InstancesOptions {
   readonly clock: Clock
   /** This instance, whose presence isn't read: its process tells directly. */
   readonly own: string
-  /** Silence after which an instance is taken for gone. */
-  readonly goneAfterMs: number
+  /** Of this host; an instance's own counts where it is longer. */
+  readonly acceptLeaseMs: number
+  readonly leaseMs: number
   /** Between listings of hosts/. */
   readonly listEveryMs: number
   /** Instances whose work is wholly done are not looked at again. */
@@ -55,14 +59,22 @@ export class Instances {
       }
       const before = this.#seen.get(instance)
       if (before?.gone != null) continue
-      const presence = parsePresence(await store.readPresence(presenceName(instance)))
-      this.#seen.set(instance, this.#judge(before, presence))
+      try {
+        const presence = parsePresence(await store.readPresence(presenceName(instance)))
+        this.#seen.set(instance, this.#judge(before, presence ?? before?.presence ?? null))
+      } catch {
+        // One that can't be read now is judged by what was seen of it before: its silence, not our trouble to hear, counts.
+        if (before === undefined) this.#seen.set(instance, this.#judge(undefined, null))
+      }
     }
     return this.#seen
   }
 
   #judge(before: Seen | undefined, presence: InstancePresence | null): Seen {
-    const { clock, goneAfterMs } = this.#options
+    const { clock, acceptLeaseMs, leaseMs } = this.#options
+    // One that never said how long its lease is may have the longest there is.
+    const lease = Math.max(acceptLeaseMs, presence === null ? acceptLeaseMsMax : presence.acceptLeaseMs)
+    const goneAfterMs = lease * 1.1 + leaseMs
     const now = clock.nowMs()
     const beat = presence?.beat ?? -1
     const sinceMs = before !== undefined && before.beat === beat ? before.sinceMs : now

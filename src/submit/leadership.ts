@@ -57,8 +57,10 @@ export class Leadership {
   readonly #books = new Books()
   readonly #seen = new native.SeenIds()
   readonly #clusters = new Map<string, ClusterWork>()
+  readonly #heldClusters = new Map<string, string>()
   readonly #stop = new AbortController()
   #feeder: Feeder | null = null
+  #resigned = false
 
   constructor(options: LeadershipOptions) {
     this.#options = options
@@ -80,10 +82,18 @@ export class Leadership {
     const read = await readLedgers(store, (record) => this.#replay(record), {
       onTermEnd: (ended) => this.#books.endTerm(new Date().toISOString(), `the submitter of term ${ended} ended between intent and receipt`),
     })
-    const ledger = await Ledger.create({ store, storeUuid, term, by })
+    if (this.#resigned) return
+    const ledger = await Ledger.create({ store, storeUuid, term, by, read: read.extents })
     const audit = this.#books.audit()
     log('info', `leading in term ${term}: read ${read.records} records of ${read.terms.length} terms in ${Math.round(clock.nowMs() - startedMs)} ms`, { ...audit })
-    for (const [cluster, driver] of this.#options.drivers) this.#clusters.set(cluster, this.#wire(cluster, driver, ledger))
+    for (const [cluster, driver] of this.#options.drivers) {
+      this.#clusters.set(cluster, this.#wire(cluster, driver, ledger))
+      this.holdCluster(cluster, this.#heldClusters.get(cluster) ?? null)
+    }
+    if (this.#resigned) {
+      await ledger.close()
+      return
+    }
     this.#feeder = this.#createFeeder(ledger)
     for (const segment of this.#books.segments.values()) this.#takeOver(segment)
     for (const { aftercare } of this.#clusters.values()) aftercare.start()
@@ -94,8 +104,16 @@ export class Leadership {
     await ledger.close()
   }
 
+  /** Whether this host's own preflight of a cluster passes; null: it does. Nothing is handed over while it doesn't. */
+  holdCluster(cluster: string, reason: string | null): void {
+    if (reason === null) this.#heldClusters.delete(cluster)
+    else this.#heldClusters.set(cluster, reason)
+    this.#clusters.get(cluster)?.dispatcher.hold(reason)
+  }
+
   /** Submits nothing more, writes the outcomes of what is in flight, and lets run() resolve. */
   async resign(): Promise<void> {
+    this.#resigned = true
     this.#feeder?.stop()
     await Promise.all([...this.#clusters.values()].map(({ dispatcher }) => dispatcher.drain()))
     for (const { doubt, aftercare } of this.#clusters.values()) {
@@ -206,7 +224,8 @@ export class Leadership {
           },
         })
       } catch (error) {
-        // The ledger's own failure shows to every other loop as well, and they end the term.
+        // Without its ledger the term is over, however idle it is.
+        if (ledger.failed !== null) throw error
         if (complaint !== messageOf(error)) log('warn', `requests of operators can't be carried out: ${messageOf(error)}`)
         complaint = messageOf(error)
       }

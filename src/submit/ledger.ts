@@ -6,7 +6,7 @@ import { invariant, UsherError } from '../base/errors.ts'
 import { ledgerDirectory, ledgerName, ledgerTermDirectory, parseClaimNumber, parseLedgerFile } from '../store/layout.ts'
 import type { Appender, Store } from '../store/store.ts'
 import { decodeLedger, encodeRecord } from './records.ts'
-import type { Author, LedgerRecord } from './records.ts'
+import type { Author, LedgerExtent, LedgerRecord } from './records.ts'
 
 const now = (): string => new Date().toISOString()
 
@@ -15,6 +15,8 @@ export interface LedgerOptions {
   readonly storeUuid: string
   readonly term: number
   readonly by: Author
+  /** What was read of earlier terms: all that counts of them from now on. */
+  readonly read: readonly LedgerExtent[]
   /** A new file is begun when one has grown past this. */
   readonly fileBytesMax?: number
 }
@@ -53,6 +55,8 @@ export class Ledger {
     const at = now()
     const stamped = records.map((record) => ({ ...record, term: this.term, at }) as LedgerRecord)
     while (this.#rotating !== null) await this.#rotating
+    // Before rotating: a file that failed may be torn, and no other must follow it.
+    if (this.#failed !== null) throw this.#failed
     if (this.#bytes > this.#fileBytesMax) {
       this.#rotating = this.#rotate()
       await this.#rotating
@@ -61,14 +65,19 @@ export class Ledger {
     return stamped
   }
 
+  /** What ended it; null: it works. */
+  get failed(): unknown {
+    return this.#failed
+  }
+
   async close(): Promise<void> {
     while (this.#rotating !== null) await this.#rotating
     await this.#appender.close()
   }
 
   #openRecord(): LedgerRecord {
-    const { storeUuid, term, by } = this.#options
-    return { k: 'open', term, at: now(), store: storeUuid, by }
+    const { storeUuid, term, by, read } = this.#options
+    return { k: 'open', term, at: now(), store: storeUuid, by, ...(this.#number === 1 ? { read } : {}) }
   }
 
   async #append(records: readonly LedgerRecord[]): Promise<void> {
@@ -88,6 +97,7 @@ export class Ledger {
     try {
       // Closing waits for the appends in flight: the old file is whole before the new one begins.
       await this.#appender.close()
+      if (this.#failed !== null) throw this.#failed
       this.#number += 1
       this.#appender = await this.#options.store.createAppender(ledgerName(this.term, this.#number))
       this.#bytes = 0
@@ -99,6 +109,26 @@ export class Ledger {
       this.#rotating = null
     }
   }
+}
+
+/** Longest first record that a reader looks for at a file's beginning. */
+const openBytesMax = 16 * 1024 * 1024
+
+/**
+ * What later terms have read of each file, as their first records say: bytes beyond were written late, by the kernel of a
+ * leader that was dead by then, and must not count. A term whose files aren't named in a later one's first record
+ * holds nothing that counted.
+ */
+const readExtents = async (store: Store, terms: readonly number[]): Promise<(term: number, file: number) => number> => {
+  const openings: { term: number; read: ReadonlyMap<string, number> }[] = []
+  for (const term of terms) {
+    if (!(await store.list(ledgerTermDirectory(term))).some((file) => parseLedgerFile(file) === 1)) continue
+    const [first] = decodeLedger(await store.readRange(ledgerName(term, 1), 0, openBytesMax)).records
+    if (first?.k !== 'open' || first.read === undefined) continue
+    openings.push({ term, read: new Map(first.read.map((extent) => [`${extent.term}/${extent.file}`, extent.bytes])) })
+  }
+  return (term, file) =>
+    openings.filter((opening) => opening.term > term).reduce((least, { read }) => Math.min(least, read.get(`${term}/${file}`) ?? 0), Number.POSITIVE_INFINITY)
 }
 
 export interface LedgerPosition {
@@ -114,18 +144,22 @@ export const readLedgers = async (
   store: Store,
   onRecord: (record: LedgerRecord, position: LedgerPosition) => void,
   options: { readonly onTermEnd?: (term: number) => void; readonly tolerateDamage?: boolean } = {},
-): Promise<{ terms: number[]; records: number; bytes: number; damaged: string[] }> => {
+): Promise<{ terms: number[]; records: number; extents: LedgerExtent[]; damaged: string[] }> => {
   const terms = (await store.list(ledgerDirectory)).map(parseClaimNumber).filter((n): n is number => n !== null)
   terms.sort((a, b) => a - b)
   const damaged: string[] = []
+  const extents: LedgerExtent[] = []
+  const extentOf = await readExtents(store, terms)
   let records = 0
-  let total = 0
   for (const term of terms) {
     const files = (await store.list(ledgerTermDirectory(term))).map(parseLedgerFile).filter((n): n is number => n !== null)
     files.sort((a, b) => a - b)
     for (const [position, file] of files.entries()) {
       const name = ledgerName(term, file)
-      const read = decodeLedger(await store.read(name))
+      const extent = extentOf(term, file)
+      if (extent === 0) continue
+      const bytes = await store.read(name)
+      const read = decodeLedger(bytes.length > extent ? bytes.subarray(0, extent) : bytes)
       // A file is closed whole before the next begins, so only the newest may have a torn tail.
       const damagedAt = read.damagedAt ?? (read.torn > 0 && position < files.length - 1 ? read.bytes : null)
       if (damagedAt !== null) {
@@ -138,9 +172,9 @@ export const readLedgers = async (
         onRecord(record, { term, file })
       }
       records += read.records.length
-      total += read.bytes
+      extents.push({ term, file, bytes: read.bytes })
     }
     options.onTermEnd?.(term)
   }
-  return { terms, records, bytes: total, damaged }
+  return { terms, records, extents, damaged }
 }

@@ -37,11 +37,20 @@ interface OfJobs extends OfSegment {
   readonly jobs: Runs
 }
 
+/** How much of a file holds whole records. */
+export interface LedgerExtent {
+  readonly term: number
+  readonly file: number
+  readonly bytes: number
+}
+
 /** The first record of every file. */
 export interface OpenRecord extends Base {
   readonly k: 'open'
   readonly store: string
   readonly by: Author
+  /** In a term's first file: what was read of earlier terms. Bytes beyond came late, and don't count. */
+  readonly read?: readonly LedgerExtent[]
 }
 
 /** A segment was read, its ids compared with all seen before. Precedes everything about its jobs. */

@@ -45,8 +45,13 @@ export class SubmitterProcess {
     })
     this.#child = child
     child.on('message', (message: FromSubmitter) => this.#hear(message))
-    child.on('error', (error) => this.#options.log('error', `the submitter can't be started or reached: ${error.message}`))
-    child.on('exit', (status, signal) => {
+    child.on('error', (error) => {
+      this.#options.log('error', `the submitter can't be started or reached: ${error.message}`)
+      // A process that never was has no exit.
+      if (child.pid === undefined) died(null, null)
+    })
+    child.on('exit', (status, signal) => died(status, signal))
+    const died = (status: number | null, signal: string | null): void => {
       this.#child = null
       if (this.#ending) return
       if (performance.now() - startedAt > healthyMs) this.#failures = 0
@@ -55,7 +60,7 @@ export class SubmitterProcess {
       this.#options.log('warn', `the submitter was ${how}; it is started again`)
       this.#timer = setTimeout(() => this.start(), restartMinMs + fullJitter(this.#failures, restartMinMs, restartMaxMs, Math.random))
       this.#failures += 1
-    })
+    }
     this.#send(this.#options.start())
   }
 

@@ -10,7 +10,8 @@ import { messageOf } from '../base/errors.ts'
 import { native } from '../base/native.ts'
 import { Elector } from '../election/elector.ts'
 import { DirectoryStore } from '../store/directory-store.ts'
-import { adoptedDirectory, adoptedName, segmentFile, segmentName, segmentsDirectory } from '../store/layout.ts'
+import { adoptedName, segmentName } from '../store/layout.ts'
+import { isMissing } from '../store/store-error.ts'
 import type { Store } from '../store/store.ts'
 import type { Books } from './books.ts'
 import type { Driver } from './driver.ts'
@@ -24,6 +25,8 @@ const preflightEveryMs = 15_000
 const preflightTimeoutMs = 20_000
 const preflightRetryMs = 2000
 const pollMs = 50
+/** A leader none of whose clusters passes its preflight for this long resigns. */
+const resignAfterMs = 30_000
 
 const send = (message: FromSubmitter): void => {
   if (process.connected) process.send?.(message)
@@ -49,7 +52,7 @@ class Submitter {
   #published: number
   readonly #adopted = new Map<string, number>()
   readonly #asked = new Set<string>()
-  readonly #listings = new Map<string, ReadonlySet<string>>()
+  #failing: ReadonlyMap<string, string> = new Map()
   #resigning = false
 
   constructor(start: StartMessage) {
@@ -110,8 +113,10 @@ class Submitter {
   /** Stands for election only while at least one cluster takes jobs from this host. */
   async #keepEligible(): Promise<void> {
     let complaint = ''
+    let lastEligibleMs = systemClock.nowMs()
     while (!this.#resigning) {
       const reasons: string[] = []
+      const failing = new Map<string, string>()
       for (const [cluster, config] of Object.entries(this.#start.clusters)) {
         let driver = this.#drivers.get(cluster)
         if (driver === undefined) {
@@ -120,18 +125,23 @@ class Submitter {
         }
         try {
           const result = await driver.preflight(AbortSignal.timeout(preflightTimeoutMs))
-          if (!result.ok) reasons.push(`cluster ${cluster}: ${result.reason}`)
+          if (!result.ok) failing.set(cluster, result.reason)
         } catch (error) {
-          reasons.push(`cluster ${cluster}: ${messageOf(error)}`)
+          failing.set(cluster, messageOf(error))
         }
+        this.#leadership?.holdCluster(cluster, failing.get(cluster) ?? null)
       }
+      this.#failing = failing
+      for (const [cluster, why] of failing) reasons.push(`cluster ${cluster}: ${why}`)
       const reason = reasons.join('; ')
       if (reason !== complaint && reason !== '') log('warn', `preflight failed: ${reason}`)
       if (reason === '' && complaint !== '') log('info', 'preflight passes again')
       complaint = reason
       const eligible = reasons.length < Object.keys(this.#start.clusters).length
-      // A leader whose clusters are away goes on asking: its jobs wait, and nobody else is known to do better.
-      if (!this.#resigning && (eligible || this.#leadership === null)) {
+      if (eligible) lastEligibleMs = systemClock.nowMs()
+      // A leader whose clusters are away for a moment goes on asking; one that can't submit makes room for others.
+      const patient = this.#leadership !== null && systemClock.nowMs() - lastEligibleMs < resignAfterMs
+      if (!this.#resigning && (eligible || !patient)) {
         await this.#elector.setEligible(eligible, reason)
         this.#tellRole(this.#elector.state.role === 'follower' ? (this.#elector.state.leader?.term ?? null) : null)
       }
@@ -162,11 +172,13 @@ class Submitter {
       store: this.#store,
       clock: systemClock,
       own: by.instance,
-      goneAfterMs: acceptLeaseMs * 1.1 + leaseMs,
+      acceptLeaseMs,
+      leaseMs,
       listEveryMs: 200,
       finished: (instance) => leadership.books.gone.has(instance),
     })
     this.#leadership = leadership
+    for (const [cluster, reason] of this.#failing) leadership.holdCluster(cluster, reason)
     this.#tellRole(term)
     this.#leading = leadership.run()
     this.#leading.catch((error: unknown) => {
@@ -210,17 +222,17 @@ class Submitter {
 
   async #read(instance: string, number: number): Promise<SegmentContent> {
     const own = this.#start.by.instance
-    const places = [
-      { directory: segmentsDirectory(instance), name: (kind: 'jsonl' | 'aside') => segmentName(instance, number, kind) },
-      { directory: adoptedDirectory(own, instance), name: (kind: 'jsonl' | 'aside') => adoptedName(own, instance, number, kind) },
-    ]
-    for (const { directory, name } of instance === own ? places.slice(0, 1) : places) {
-      const kind = await this.#kindOf(directory, number)
-      if (kind === 'jsonl') return { kind: 'lines', bytes: await this.#store.read(name('jsonl')) }
-      if (kind === 'aside') {
-        const { code, reason, jobs } = JSON.parse((await this.#store.read(name('aside'))).toString('utf8')) as { code: string; reason: string; jobs: number | null }
-        return { kind: 'aside', reason: `${code}: ${reason}`, jobs: jobs ?? 0 }
-      }
+    // What presence says is published is there under one of two names, and neither was looked up before: so no NFS client
+    // can hold it for absent. What only an adopter has isn't there, and never will be.
+    const places = [(kind: 'jsonl' | 'aside') => segmentName(instance, number, kind)]
+    if (instance !== own) places.push((kind) => adoptedName(own, instance, number, kind))
+    for (const name of places) {
+      const lines = await this.#readIfThere(name('jsonl'))
+      if (lines !== null) return { kind: 'lines', bytes: lines }
+      const aside = await this.#readIfThere(name('aside'))
+      if (aside === null) continue
+      const { code, reason, jobs } = JSON.parse(aside.toString('utf8')) as { code: string; reason: string; jobs: number | null }
+      return { kind: 'aside', reason: `${code}: ${reason}`, jobs: jobs ?? 0 }
     }
     // Admitted in an earlier term from the JSON of another adopter: made anew here.
     if (this.#instances !== null && instance !== own) {
@@ -230,17 +242,13 @@ class Submitter {
     return { kind: 'missing' }
   }
 
-  /**
-   * Which result of a segment a directory holds. Asks listings, never names: a name that isn't there yet would be
-   * remembered as absent by an NFS client. What a listing showed once stays there, so only what it lacks is listed again.
-   */
-  async #kindOf(directory: string, number: number): Promise<'jsonl' | 'aside' | null> {
-    const listed = this.#listings.get(directory)
-    for (const kind of ['jsonl', 'aside'] as const) if (listed?.has(segmentFile(number, kind))) return kind
-    const names = new Set((await this.#store.list(directory)).filter((name) => !name.endsWith('.xml') && !name.endsWith('.part')))
-    this.#listings.set(directory, names)
-    for (const kind of ['jsonl', 'aside'] as const) if (names.has(segmentFile(number, kind))) return kind
-    return null
+  async #readIfThere(name: string): Promise<Buffer | null> {
+    try {
+      return await this.#store.read(name)
+    } catch (error) {
+      if (isMissing(error)) return null
+      throw error
+    }
   }
 }
 

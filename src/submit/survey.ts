@@ -72,7 +72,7 @@ interface Looked {
 }
 
 export const survey = async (store: Store, storeUuid: string, options: { readonly ended?: boolean } = {}): Promise<StoreStatus> => {
-  const books = new Books()
+  const books = new Books({ keepCounts: true })
   const warnings: string[] = []
   const read = await readLedgers(store, (record) => books.apply(record), { tolerateDamage: true })
   warnings.push(...read.damaged)
@@ -181,8 +181,10 @@ const countSegments = async (
     }
     for (const [number, kind] of numbers) {
       const ref = formatSegment(instance, number)
-      const known = books.segments.get(ref)?.count ?? books.setAside.get(ref)?.count
-      const jobs = await jobsOf(store, instance, number, kind, books.setAside.has(ref) ? known : undefined)
+      const known = books.admitted.get(ref) ?? books.setAside.get(ref)?.count
+      const inFile = await jobsOf(store, instance, number, kind, books.setAside.has(ref) ? known : undefined)
+      // What an owner that was gone wrote into its open segment after it was admitted was never acknowledged.
+      const jobs = kind === 'part' && known !== undefined && inFile > known ? known : inFile
       counted.add(ref)
       accepted += jobs
       if (known === undefined) notAdmitted += jobs
@@ -193,11 +195,14 @@ const countSegments = async (
     }
   }
   // Files of finished segments go after their retention; the ledger still accounts for their jobs.
-  for (const [ref, { count }] of [...books.segments, ...books.setAside]) if (!counted.has(ref)) accepted += count
+  for (const [ref, count] of books.admitted) if (!counted.has(ref)) accepted += count
+  for (const [ref, { count }] of books.setAside) if (!counted.has(ref)) accepted += count
   return { accepted, notAdmitted, mismatched }
 }
 
 const jobsOf = async (store: Store, instance: string, number: number, kind: 'xml' | 'part', setAside: number | undefined): Promise<number> => {
+  // Its marks may be what is damaged: what was counted when it was set aside holds.
+  if (setAside !== undefined) return setAside
   try {
     const name = segmentName(instance, number, kind)
     const marked = kind === 'xml' ? markedJobs(await store.readTail(name, 256)) : undefined
@@ -206,7 +211,7 @@ const jobsOf = async (store: Store, instance: string, number: number, kind: 'xml
     const recovered = native.recoverSegment(bytes)
     if (recovered.bytes > 0 || kind === 'part') return recovered.jobs
     // Written by another tool, without marks.
-    return setAside ?? native.transform(bytes).jobs
+    return native.transform(bytes).jobs
   } catch (error) {
     // Sealed between the listing and now: the same jobs under the other name.
     if (isMissing(error) && kind === 'part') return jobsOf(store, instance, number, 'xml', setAside)

@@ -47,7 +47,7 @@ interface Occurrence {
   index: number
   readonly admitted: LedgerRecord | null
   readonly records: { readonly record: JobsRecord; readonly position: number }[]
-  verdict: 'new' | 'duplicate' | 'conflict'
+  verdict: 'new' | 'duplicate' | 'conflict' | 'aside'
 }
 
 const noAuthor: Author = { host: '', instance: '', pid: 0, version: '', config: '' }
@@ -55,7 +55,7 @@ const noAuthor: Author = { host: '', instance: '', pid: 0, version: '', config: 
 /** Null: no such job in this store. */
 export const trace = async (store: Store, id: string): Promise<Trace | null> => {
   const found = await searchLedgers(store, id)
-  const occurrences = [...found.occurrences, ...(await searchSegments(store, id, found.admitted))]
+  const occurrences = [...found.occurrences, ...(await searchSegments(store, id, found.admitted, found.setAside))]
   const first = occurrences.find(({ verdict }) => verdict === 'new') ?? occurrences[0]
   if (first === undefined) return null
   const steps: TraceStep[] = []
@@ -96,13 +96,14 @@ const searchLedgers = async (store: Store, id: string) => {
   const occurrences: Occurrence[] = []
   const bySegment = new Map<string, Occurrence[]>()
   const admitted = new Set<string>()
+  const setAside = new Map<string, LedgerRecord>()
   const authors = new Map<number, Author>()
   const books = new Books()
   await readLedgers(
     store,
     (record) => {
       if (record.k === 'open') authors.set(record.term, record.by)
-      if (record.k === 'aside') admitted.add(record.of)
+      if (record.k === 'aside') setAside.set(record.of, record)
       if (record.k === 'admit') {
         admitted.add(record.of)
         const list: Occurrence[] = []
@@ -133,12 +134,13 @@ const searchLedgers = async (store: Store, id: string) => {
   )
   const stateOf = (occurrence: Occurrence): string => {
     if (occurrence.admitted === null) return 'waiting'
+    if (occurrence.verdict === 'aside') return 'set aside'
     const states = books.segments.get(occurrence.of)?.states
     if (states === null || states === undefined) return lastState(occurrence)
     const value = states[occurrence.index] ?? state.waiting
     return value === state.intent ? 'submitting' : (stateNames[value] ?? 'waiting')
   }
-  return { occurrences, admitted, authors, stateOf }
+  return { occurrences, admitted, setAside, authors, stateOf }
 }
 
 /** The state of a job in a segment that is done with. */
@@ -159,8 +161,13 @@ const positionIn = (runs: Runs, index: number): number => {
   return -1
 }
 
-/** Jobs that are accepted and not in the ledger yet: only their segments know them. */
-const searchSegments = async (store: Store, id: string, admitted: ReadonlySet<string>): Promise<Occurrence[]> => {
+/** Jobs that the ledger doesn't know by their ids: only their segments do. Not admitted yet, or in a segment that was set aside. */
+const searchSegments = async (
+  store: Store,
+  id: string,
+  admitted: ReadonlySet<string>,
+  setAside: ReadonlyMap<string, LedgerRecord>,
+): Promise<Occurrence[]> => {
   const needle = Buffer.from(` id="${id}"`)
   const found: Occurrence[] = []
   for (const instance of (await store.list(hostsDirectory)).filter((name) => parseInstance(name) !== null)) {
@@ -170,7 +177,9 @@ const searchSegments = async (store: Store, id: string, admitted: ReadonlySet<st
       const of = `${instance}/${parsed.number}`
       if (admitted.has(of) || found.some((one) => one.of === of)) continue
       const bytes = await readSegment(store, of)
-      if (bytes?.includes(needle)) found.push({ of, index: -1, admitted: null, records: [], verdict: 'new' })
+      if (!bytes?.includes(needle)) continue
+      const aside = setAside.get(of) ?? null
+      found.push({ of, index: -1, admitted: aside, records: [], verdict: aside === null ? 'new' : 'aside' })
     }
   }
   return found
@@ -272,6 +281,7 @@ const ledgerSteps = (occurrence: Occurrence, authors: ReadonlyMap<number, Author
   const { admitted, verdict } = occurrence
   if (admitted !== null) {
     if (verdict === 'new') steps.push(at(admitted, 'admitted'))
+    if (admitted.k === 'aside') steps.push(at(admitted, 'set aside', admitted.reason))
     if (verdict === 'duplicate') steps.push(at(admitted, 'duplicate', 'accepted before with the same content: submitted once'))
     if (verdict === 'conflict') steps.push(at(admitted, 'refused', 'id_conflict: a job with this id and another content was accepted before'))
   }

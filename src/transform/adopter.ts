@@ -1,6 +1,7 @@
 // Makes JSON of what an instance that is gone has left: sealed segments without JSON, and the whole commits of those it
 // never sealed. Writes only into this instance's own directory; the originals stay as they are.
 
+import { UsherError } from '../base/errors.ts'
 import { adoptedDirectory, adoptedName, formatSegment, parseSegmentFile, segmentName, segmentsDirectory } from '../store/layout.ts'
 import type { SegmentFileKind } from '../store/layout.ts'
 import type { Store } from '../store/store.ts'
@@ -50,7 +51,8 @@ export class Adopter {
     const own = adoptedDirectory(instance, of)
     await store.makeDirectory(own)
     const done = new Set((await store.list(own)).map((file) => parseSegmentFile(file)?.number))
-    const last = Math.max(0, ...there.keys())
+    let last = 0
+    for (const number of there.keys()) last = Math.max(last, number)
     const work: Promise<boolean>[] = []
     for (let number = 1; number <= last; number += 1) {
       const kinds = there.get(number) ?? new Set<SegmentFileKind>()
@@ -70,8 +72,10 @@ export class Adopter {
     }
     const torn = !kinds.has('xml')
     const xml = segmentName(of, number, torn ? 'part' : 'xml')
-    const result = await transformer.run({ xml, jsonl, aside: adoptedName(instance, of, number, 'aside'), torn })
+    const result = await transformer.run({ xml, jsonl, aside: adoptedName(instance, of, number, 'aside'), torn, missing: 'tell' })
     if (result === null) return false
+    // Its owner's last rename came late: the caller lists again.
+    if (result.kind === 'missing') throw new UsherError('store_unavailable', `${xml} is there no more`)
     onTransformed(formatSegment(of, number), result)
     return true
   }

@@ -24,6 +24,17 @@ export type Transformed =
   | { readonly kind: 'done'; readonly jobs: number; readonly ms: number; readonly jsonBytes: number; readonly xmlBytes: number }
   | { readonly kind: 'aside'; readonly reason: string; readonly jobs: number }
 
+/** Names are relative to the store. */
+export interface TransformNames {
+  readonly xml: string
+  readonly jsonl: string
+  readonly aside: string
+  /** The segment was never sealed: only its whole commits count. */
+  readonly torn: boolean
+  /** What a file that isn't there means: a number that was never used, a reason to try again, or the caller's affair. */
+  readonly missing: 'empty' | 'retry' | 'tell'
+}
+
 const retryMinMs = 100
 const retryMaxMs = 5000
 
@@ -53,7 +64,7 @@ export class Transformer {
    * Makes `jsonl` (or `aside`, where the document is at fault) from `xml`; names are relative to the store.
    * Null: stopped before it was done.
    */
-  async run(names: { readonly xml: string; readonly jsonl: string; readonly aside: string; readonly torn: boolean }): Promise<Transformed | null> {
+  async run(names: TransformNames): Promise<Transformed | { readonly kind: 'missing' } | null> {
     const { directory, clock, log, store, by } = this.#options
     const task = { xml: join(directory, names.xml), jsonl: join(directory, names.jsonl), torn: names.torn }
     for (let attempt = 0; !this.#stop.signal.aborted; attempt += 1) {
@@ -65,6 +76,12 @@ export class Transformer {
         reply = { kind: 'failed', errno: 'unknown', reason: messageOf(error) }
       }
       if (reply.kind === 'done') return reply
+      if (reply.kind === 'missing' && names.missing === 'tell') return reply
+      if (reply.kind === 'missing' && names.missing === 'empty') {
+        await store.publish(names.jsonl, Buffer.alloc(0))
+        return { kind: 'done', jobs: 0, ms: 0, jsonBytes: 0, xmlBytes: 0 }
+      }
+      if (reply.kind === 'missing') reply = { kind: 'failed', errno: 'ENOENT', reason: 'there is no such file' }
       if (reply.kind === 'bad') {
         const { code, reason, line, column, jobs } = reply
         const where = line > 0 ? ` at line ${line}, column ${column}` : ''

@@ -7,6 +7,7 @@ import { closeSync, fsyncSync, openSync, readFileSync, renameSync, unlinkSync, w
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, messageOf } from '../base/errors.ts'
 import { native } from '../base/native.ts'
+import { claimedJobs } from '../store/commit-marks.ts'
 
 export interface TransformTask {
   /** Absolute paths. */
@@ -21,17 +22,20 @@ export type TransformReply =
   | { readonly kind: 'done'; readonly jobs: number; readonly xmlBytes: number; readonly jsonBytes: number; readonly ms: number }
   /** The document is at fault: set it aside. */
   | { readonly kind: 'bad'; readonly code: string; readonly reason: string; readonly line: number; readonly column: number; readonly jobs: number | null }
+  /** No such file: never written, or renamed since it was listed. */
+  | { readonly kind: 'missing' }
   /** The store is at fault: try again. */
   | { readonly kind: 'failed'; readonly errno: string; readonly reason: string }
 
 export function transform(task: TransformTask): TransformReply {
   const startedAt = performance.now()
   try {
-    const read = task.torn ? readIfThere(task.xml) : readFileSync(task.xml)
+    const read = readIfThere(task.xml)
+    if (read === null) return { kind: 'missing' }
     let xml = read
     const whole = task.torn ? native.recoverSegment(read) : null
     if (whole !== null && !whole.sealed) {
-      if (whole.corrupt) return damaged(whole.jobs)
+      if (whole.corrupt) return damaged(whole.jobs, claimedJobs(read))
       if (whole.jobs === 0) {
         publish(task.jsonl, Buffer.alloc(0))
         return { kind: 'done', jobs: 0, xmlBytes: read.length, jsonBytes: 0, ms: performance.now() - startedAt }
@@ -40,9 +44,8 @@ export function transform(task: TransformTask): TransformReply {
     }
     const { failure, jsonl, jobs } = native.transform(xml)
     if (failure !== null) {
-      // How many jobs are lost to sight with it: what its last true commit mark says.
-      const { bytes, jobs: marked } = whole ?? native.recoverSegment(read)
-      return { kind: 'bad', ...failure, jobs: bytes > 0 ? marked : null }
+      // All that were acknowledged in it are lost to sight with it: what its last commit mark says, even where that isn't true any more.
+      return { kind: 'bad', ...failure, jobs: claimedJobs(read) }
     }
     publish(task.jsonl, jsonl)
     return { kind: 'done', jobs, xmlBytes: xml.length, jsonBytes: jsonl.length, ms: performance.now() - startedAt }
@@ -51,20 +54,19 @@ export function transform(task: TransformTask): TransformReply {
   }
 }
 
-/** A number given up before its file was on stable storage has no file: nothing was acknowledged in it. */
-const readIfThere = (path: string): Buffer => {
+const readIfThere = (path: string): Buffer | null => {
   try {
     return readFileSync(path)
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return Buffer.alloc(0)
+    if (errnoOf(error) === 'ENOENT') return null
     throw error
   }
 }
 
-const damaged = (jobs: number): TransformReply => ({
+const damaged = (wholeJobs: number, jobs: number | null): TransformReply => ({
   kind: 'bad',
   code: 'segment_corrupt',
-  reason: `a commit mark after the first ${jobs} jobs doesn't match the bytes before it, and another commit follows it`,
+  reason: `a commit mark after the first ${wholeJobs} jobs doesn't match the bytes before it, and another commit follows it`,
   line: 0,
   column: 0,
   jobs,

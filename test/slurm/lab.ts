@@ -1,6 +1,7 @@
 // The lab for the drivers' tests: a Slurm that is taken up before a file's tests and down after them.
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFile, execFileSync, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { root } from '../unit/drivers/jobs.ts'
 
 const program = join(root, 'test/lab/slurm-lab')
@@ -10,6 +11,12 @@ export type LabVerb = 'install' | 'up' | 'crash' | 'start' | 'pause' | 'resume' 
 export const lab = (verb: LabVerb): void => {
   const result = spawnSync('bash', [program, verb], { stdio: ['ignore', 'ignore', 'pipe'] })
   if (result.status !== 0) throw new Error(`slurm-lab ${verb}: ${result.stderr.toString()}`)
+}
+
+/** The same while other things of the test go on. */
+export const labAside = async (verb: LabVerb): Promise<void> => {
+  // The controller that `start` leaves behind must not hold a pipe of ours.
+  await promisify(execFile)('bash', ['-c', '"$0" "$1" >/dev/null 2>&1', program, verb])
 }
 
 const folder = process.env['SLURM_LAB'] ?? '/tmp/slurm-lab'
@@ -32,6 +39,20 @@ export const jobsOf = (id: string): string[] =>
     .split('\n')
     .filter((line) => line.includes(`|usher ${id} `))
     .map((line) => line.split('|')[0] as string)
+
+/** usher's job ids in Slurm, by the comments of all jobs that slurmctld lists, ended ones too: Slurm's ids and states of each. */
+export const jobsById = async (): Promise<Map<string, { jobId: string; state: string; reason: string }[]>> => {
+  const { stdout } = await promisify(execFile)('squeue', ['-a', '-h', '-t', 'all', '-o', '%i|%T|%r|%k'], { maxBuffer: 2 ** 28 })
+  const jobs = new Map<string, { jobId: string; state: string; reason: string }[]>()
+  for (const line of stdout.split('\n')) {
+    const [, jobId = '', state = '', reason = '', id = ''] = /^(\d+)\|(\w+)\|([^|]*)\|usher (\S+) term=/.exec(line) ?? []
+    if (id === '') continue
+    const list = jobs.get(id)
+    if (list === undefined) jobs.set(id, [{ jobId, state, reason }])
+    else list.push({ jobId, state, reason })
+  }
+  return jobs
+}
 
 /** Rewritten each time slurmctld saves its jobs. */
 export const stateFile = join(folder, 'state/job_state')

@@ -49,7 +49,8 @@ export class SlurmCommands implements SlurmCluster {
   }
 
   async submit(job: SlurmJob, signal: AbortSignal): Promise<Outcome> {
-    const argv = ['sbatch', '--parsable']
+    // timeout(1) ends sbatch where usher can't: an sbatch that outlived usher could submit at any time later.
+    const argv = ['timeout', '-s', 'KILL', String(Math.ceil(this.#timeoutMs / 1000) + 1), 'sbatch', '--parsable']
     for (const [name, value] of job.options) {
       if (value === true) argv.push(`--${name}`)
       else if (value === false) argv.push(`--no-${name}`)
@@ -67,6 +68,8 @@ export class SlurmCommands implements SlurmCluster {
       signal,
     )
     if (end.kind === 'unstarted') return { kind: 'later', reason: `sbatch: ${end.reason}` }
+    if (end.kind === 'exited' && (end.code === 126 || end.code === 127) && end.stderr.startsWith('timeout: '))
+      return { kind: 'later', reason: `sbatch: ${describe(end)}` }
     // stdout and the status each for itself: with an id there is a job, whatever else was said.
     const jobId = /^(\d+)(?:;.*)?$/m.exec(end.stdout)?.[1]
     if (jobId !== undefined) {
@@ -130,7 +133,9 @@ export class SlurmCommands implements SlurmCluster {
     if (end.kind !== 'exited' || end.code !== 0) return undefined
     const now = /^sdiag output at .*\((\d+)\)$/m.exec(end.stdout)?.[1]
     const start = /^Data since .*\((\d+)\)$/m.exec(end.stdout)?.[1]
-    return now === undefined || start === undefined ? undefined : Math.max(0, Number(now) - Number(start)) * 1000
+    // 0 for a moment after slurmctld's start: it has not begun to count.
+    if (now === undefined || start === undefined || Number(start) === 0) return undefined
+    return Math.max(0, Number(now) - Number(start)) * 1000
   }
 
   /** MinJobAge and whether slurmdbd keeps comments, from slurmctld's configuration; undefined where it can't be asked. */

@@ -25,15 +25,18 @@ export class SlurmRest implements SlurmCluster {
   readonly #options: SlurmOptions
   readonly #url: string
   readonly #listTimeoutMs: number
+  readonly #releaseLanes: number
   #version: ApiVersion | undefined
 
   constructor(url: string, options: SlurmOptions, timing: { timeoutMs: number; inFlight: number; abortOnClose?: AbortOnClose }) {
     this.#url = url
     this.#options = options
     this.#listTimeoutMs = Math.max(timing.timeoutMs, 120_000)
+    this.#releaseLanes = Math.ceil(timing.inFlight / 2)
     const { abortOnClose } = timing
     this.#http = new HttpExchange(url, {
-      socketsMax: timing.inFlight + 1,
+      // Submissions never wait for releases, and neither for a question.
+      socketsMax: timing.inFlight + this.#releaseLanes + 2,
       timeoutMs: timing.timeoutMs,
       answerBytesMax: 64 * 1024 * 1024,
       ...(abortOnClose === undefined ? {} : { abortOnClose }),
@@ -130,7 +133,14 @@ export class SlurmRest implements SlurmCluster {
   }
 
   async release(jobs: readonly { id: string; jobId: string }[], signal: AbortSignal): Promise<('done' | 'gone' | 'later')[]> {
-    return Promise.all(jobs.map((job) => this.#releaseOne(job, signal)))
+    // A few at a time: a thousand requests at once would wait for sockets until they time out.
+    const answers = jobs.map((): 'done' | 'gone' | 'later' => 'later')
+    let next = 0
+    const lane = async (): Promise<void> => {
+      for (let at = next++; at < jobs.length && !signal.aborted; at = next++) answers[at] = await this.#releaseOne(jobs[at]!, signal)
+    }
+    await Promise.all(Array.from({ length: this.#releaseLanes }, lane))
+    return answers
   }
 
   async #releaseOne(job: { id: string; jobId: string }, signal: AbortSignal): Promise<'done' | 'gone' | 'later'> {
@@ -158,7 +168,8 @@ export class SlurmRest implements SlurmCluster {
     const statistics = (diag.answer['statistics'] ?? {}) as Record<string, unknown>
     const now = seconds(statistics['req_time'])
     const start = seconds(statistics['req_time_start'])
-    return now === undefined || start === undefined || now < start ? undefined : (now - start) * 1000
+    // 0 for a moment after slurmctld's start: it has not begun to count.
+    return now === undefined || start === undefined || start <= 0 || now < start ? undefined : (now - start) * 1000
   }
 
   /** A question whose answer is a JSON object without errors. */

@@ -4,6 +4,7 @@
 // unless a whole listing and Slurm's own clocks prove it. The way to Slurm is in slurm-rest.ts or slurm-commands.ts.
 import type { Driver, DriverContext, DriverLimits, Finding, Origin, Outcome, Preflight, Submission } from '../driver.ts'
 import type { AbortOnClose } from './http-exchange.ts'
+import { Lanes } from './lanes.ts'
 import type { SlurmOptions } from './registry.ts'
 import type { SlurmCluster } from './slurm-cluster.ts'
 import { SlurmCommands } from './slurm-commands.ts'
@@ -12,13 +13,20 @@ import { SlurmRest } from './slurm-rest.ts'
 
 /** slurmctld saves its jobs at most this long after a change (SAVE_MAX_WAIT 5 s), with as much again in reserve. */
 const stateSaveMs = 10_000
-/** Reserve for a receipt that was written a little after Slurm had the job. */
+/** Between two looks at a job that Slurm keeps, and in reserve wherever times are compared. */
 const slackMs = 2000
+/**
+ * Submissions that the driver takes for each that it makes at a time: while Slurm works on one, the intent of the next and the
+ * receipt of the one before are on their way to the disk.
+ */
+const takenPerLane = 3
 /** Slurm's times are whole seconds. */
 const roundingMs = 1000
 
 export interface SlurmSeams {
   readonly abortOnClose?: AbortOnClose
+  /** For tests: a clock that never jumps. */
+  readonly nowMs?: () => number
 }
 
 /** What find can promise beyond the contract: see docs/drivers.md. */
@@ -44,18 +52,24 @@ export class SlurmDriver implements Driver {
   readonly #cluster: SlurmCluster
   readonly #commands: SlurmCommands
   readonly #directory = process.cwd()
+  readonly #lanes: Lanes
+  readonly #nowMs: () => number
   #minJobAgeMs: number
   #keepsComments = false
+  /** When a job that should be in slurmctld's saved state by now was first seen there. */
+  readonly #seenMs = new Map<string, number>()
 
   constructor(options: SlurmOptions, context: DriverContext, seams: SlurmSeams) {
     this.#options = options
     this.#context = context
     const timeoutMs = (options.timeout ?? 30) * 1000
     const inFlight = options.in_flight ?? 8
+    this.#nowMs = seams.nowMs ?? (() => performance.now())
+    this.#lanes = new Lanes(inFlight)
     this.#minJobAgeMs = (options.min_job_age ?? 300) * 1000
     this.limits = {
       batchJobsMax: 1,
-      inFlightMax: inFlight,
+      inFlightMax: inFlight * takenPerLane,
       // Slurm's message time-out 10 s, its state save 5 s, and a reserve.
       settleMs: (options.settle ?? 30) * 1000,
       askEveryMs: 5000,
@@ -97,7 +111,7 @@ export class SlurmDriver implements Driver {
         })
         return 'refused' in description
           ? { kind: 'refused', reason: description.refused }
-          : this.#cluster.submit(description, signal)
+          : this.#lanes.run(() => this.#cluster.submit(description, signal))
       }),
     )
   }
@@ -146,18 +160,35 @@ export class SlurmDriver implements Driver {
       if (id !== undefined && wanted.has(id)) present.add(id)
       if (wantedJobIds.has(job.jobId)) holders.set(job.jobId, id)
     }, signal)
-    return jobs.map((job) => {
+    const answers = jobs.map((job): 'kept' | 'forgotten' | 'unknown' => {
       const ageMs = askedAtMs - job.submittedAtMs
-      if (present.has(job.id)) return ageMs >= stateSaveMs ? 'kept' : 'unknown'
+      if (present.has(job.id)) return ageMs >= stateSaveMs && this.#seenAgain(job.id) ? 'kept' : 'unknown'
       if (!listing.complete) return 'unknown'
-      // A job that old may have ended and been dropped as it should be. So may one whose receipt lies in the future:
-      // a clock was set.
-      if (ageMs < 0 || Date.now() - job.submittedAtMs >= this.#minJobAgeMs - slackMs) return 'unknown'
+      this.#seenMs.delete(job.id)
       const reused = job.jobId !== null && holders.has(job.jobId) && holders.get(job.jobId) !== job.id
-      // Durations are compared, each by its own clock: slurmctld's since its start, ours since the receipt.
-      const restarted = uptimeMs !== undefined && uptimeMs < ageMs + roundingMs
-      return reused || restarted ? 'forgotten' : 'unknown'
+      // Durations are compared, each by its own clock: slurmctld's since its start, ours since the intent. Where slurmctld
+      // doesn't say, neither is known.
+      const restarted = uptimeMs === undefined ? undefined : uptimeMs < ageMs + roundingMs
+      // A job that old may have ended and been dropped as it should be; and certainly was, if slurmctld never went away.
+      if (Date.now() - job.submittedAtMs >= this.#minJobAgeMs - slackMs)
+        return !reused && restarted === false ? 'kept' : 'unknown'
+      // Submitted in the future: a clock was set, and no age can be trusted.
+      if (ageMs < 0) return 'unknown'
+      return reused || restarted === true ? 'forgotten' : 'unknown'
     })
+    for (const [at, answer] of answers.entries()) if (answer !== 'unknown') this.#seenMs.delete(jobs[at]!.id)
+    return answers
+  }
+
+  /**
+   * Whether Slurm was seen to have the job once before, a while ago. Once is not enough: a slurmctld that was stopped and goes on
+   * shows jobs that are old by the clock and not saved yet. It saves as soon as it runs again.
+   */
+  #seenAgain(id: string): boolean {
+    const now = this.#nowMs()
+    const before = this.#seenMs.get(id)
+    if (before === undefined) this.#seenMs.set(id, now)
+    return before !== undefined && now - before >= slackMs
   }
 
   close(): Promise<void> {

@@ -1,0 +1,117 @@
+// The ledger as files: what a later term has read is all that counts of an earlier one; a failure ends it for good.
+import { appendFileSync } from 'node:fs'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, describe, expect, it } from 'vitest'
+import { DirectoryStore } from '../../../src/store/directory-store.ts'
+import type { Appender } from '../../../src/store/store.ts'
+import { Books } from '../../../src/submit/books.ts'
+import { Ledger, readLedgers } from '../../../src/submit/ledger.ts'
+import { encodeRecord } from '../../../src/submit/records.ts'
+import type { LedgerRecord } from '../../../src/submit/records.ts'
+
+const folders: string[] = []
+afterEach(async () => {
+  for (const folder of folders.splice(0)) await rm(folder, { recursive: true })
+})
+const open = async (): Promise<{ store: DirectoryStore; folder: string }> => {
+  const folder = await mkdtemp(join(tmpdir(), 'usher-test-'))
+  folders.push(folder)
+  return { store: new DirectoryStore(folder), folder }
+}
+const by = { host: 'h', instance: 'h-20261123T040000-3fa9c1', pid: 1, version: '0', config: 'x' }
+const segment = (number: number): string => `h-20261123T040000-3fa9c1/${number}`
+const admit = (number: number, duplicate = false) =>
+  ({
+    k: 'admit',
+    of: segment(number),
+    count: 1,
+    clusters: { c: 1 },
+    ids: [['00000000000000aa', '7', 1]],
+    digests: '',
+    ...(duplicate ? { duplicates: [[0, 0]] } : {}),
+  }) as const
+
+const lead = async (store: DirectoryStore, term: number): Promise<{ ledger: Ledger; books: Books }> => {
+  const books = new Books()
+  const read = await readLedgers(store, (record) => books.apply(record))
+  return { ledger: await Ledger.create({ store, storeUuid: 'u', term, by, read: read.extents }), books }
+}
+
+describe('the ledger', () => {
+  it('is read back in the order of terms', async () => {
+    const { store } = await open()
+    const first = await lead(store, 3)
+    await first.ledger.append([admit(1)])
+    await first.ledger.close()
+    const second = await lead(store, 12)
+    await second.ledger.append([{ k: 'intent', of: segment(1), cluster: 'c', jobs: [[0, 0]] }])
+    await second.ledger.close()
+    const kinds: string[] = []
+    await readLedgers(store, (record) => kinds.push(`${record.term} ${record.k}`))
+    expect(kinds).toEqual(['3 open', '3 admit', '12 open', '12 intent'])
+  })
+
+  it("doesn't count what a dead leader's kernel writes after its successor has read", async () => {
+    const { store, folder } = await open()
+    const first = await lead(store, 7)
+    await first.ledger.close()
+    // Term 8 reads, admits the id as new in segment 2, and submits it.
+    const second = await lead(store, 8)
+    await second.ledger.append([admit(2), { k: 'intent', of: segment(2), cluster: 'c', jobs: [[0, 0]] }])
+    await second.ledger.append([{ k: 'receipt', of: segment(2), jobs: [[0, 0]] }])
+    await second.ledger.close()
+    // Only now the page of term 7 arrives, in which the same id was new in segment 1; and a file that nobody saw.
+    const late: LedgerRecord = { ...admit(1), term: 7, at: new Date().toISOString() }
+    const directory = join(folder, 'ledger', '0000000000000007')
+    appendFileSync(join(directory, '0000000001.log'), encodeRecord(late, 0))
+    appendFileSync(join(directory, '0000000002.log'), encodeRecord({ ...late, of: segment(3) }, 0))
+    const { books } = await lead(store, 9)
+    expect(books.audit()).toMatchObject({ submitted: 1, waiting: 0 })
+    expect(books.anomalies).toBe(0)
+  })
+
+  it('never begins another file after a failure', async () => {
+    const { store, folder } = await open()
+    let failing = false
+    class Broken extends DirectoryStore {
+      override async createAppender(name: string): Promise<Appender> {
+        const appender = await super.createAppender(name)
+        return {
+          name,
+          get syncedBytes() {
+            return appender.syncedBytes
+          },
+          append: (bytes) => (failing ? Promise.reject(new Error('ENOSPC')) : appender.append(bytes)),
+          close: () => appender.close(),
+        }
+      }
+    }
+    const broken = new Broken(folder)
+    const ledger = await Ledger.create({ store: broken, storeUuid: 'u', term: 1, by, read: [], fileBytesMax: 600 })
+    await ledger.append([admit(1)])
+    failing = true
+    const results = await Promise.allSettled(Array.from({ length: 8 }, (_, index) => ledger.append([admit(index + 2)])))
+    expect(results.every(({ status }) => status === 'rejected')).toBe(true)
+    failing = false
+    await expect(ledger.append([admit(20)])).rejects.toThrow('ENOSPC')
+    expect(ledger.failed).not.toBeNull()
+    expect(await readdir(join(folder, 'ledger', '0000000000000001'))).toEqual(['0000000001.log'])
+    // Its successor reads what there is.
+    const { books } = await lead(store, 2)
+    expect(books.audit().waiting).toBe(1)
+  })
+
+  it('goes on in another file when one has grown', async () => {
+    const { store } = await open()
+    const ledger = await Ledger.create({ store, storeUuid: 'u', term: 1, by, read: [], fileBytesMax: 500 })
+    await Promise.all(Array.from({ length: 20 }, (_, index) => ledger.append([admit(index + 1, index > 0)])))
+    await ledger.append([admit(21, true)])
+    await ledger.close()
+    const books = new Books()
+    const { extents } = await readLedgers(store, (record) => books.apply(record))
+    expect(extents.length).toBeGreaterThan(1)
+    expect(books.audit()).toMatchObject({ waiting: 1, duplicates: 20 })
+  })
+})
