@@ -22,6 +22,7 @@ import type { Logger } from './observe/log.ts'
 import type { Identity } from './store/identity.ts'
 import { formatSegment, journalName, mintInstance, presenceName, segmentName, segmentsDirectory } from './store/layout.ts'
 import type { Store } from './store/store.ts'
+import { lookAtInstances } from './submit/survey.ts'
 import { SubmitterProcess } from './submit/submitter-process.ts'
 import { Adopter } from './transform/adopter.ts'
 import { Transformer } from './transform/transformer.ts'
@@ -38,6 +39,7 @@ export interface InstanceOptions {
 const drainProducersMs = 3000
 const resignMs = 15_000
 const settleMs = 15_000
+const lookMs = 1500
 const presenceEveryMsMax = 500
 
 export const mintInstanceName = (host: string): string => mintInstance(host, new Date(), randomBytes(3).toString('hex'))
@@ -138,7 +140,7 @@ export class Instance {
     const { log } = this.#options
     this.#stopping = true
     this.#presence.update({ role: 'draining', accepting: false, reason: 'shutting down' })
-    await this.#server.goodbye('draining', 'this host is shutting down', [], drainProducersMs)
+    await this.#server.goodbye('draining', 'this host is shutting down', await this.#otherAddresses(), drainProducersMs)
     await new Promise<void>((resolve) => this.#ingest.stop(resolve))
     // A store that is full or away must not keep it from ending: what is left is adopted.
     const settled = await Promise.race([this.#settled().then(() => true), sleep(systemClock, settleMs).then(() => false)])
@@ -166,6 +168,16 @@ export class Instance {
     for (const close of [() => this.#presence.halt(), () => this.#journal.close()]) {
       await close().catch((error: unknown) => this.#options.log.warn(`retiring: ${messageOf(error)}`))
     }
+  }
+
+  /** Where producers may go on: instances that accept jobs now. None where the store doesn't say so in time. */
+  async #otherAddresses(): Promise<string[]> {
+    const looking = lookAtInstances(this.#options.store).catch((error: unknown) => {
+      this.#options.log.warn(`no other host can be named to producers: ${messageOf(error)}`)
+      return []
+    })
+    const looked = await Promise.race([looking, sleep(systemClock, lookMs).then(() => [])])
+    return looked.flatMap(({ instance, presence, alive }) => (alive && instance !== this.name && presence?.accepting === true ? [presence.listen] : []))
   }
 
   get #reason(): string {

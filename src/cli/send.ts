@@ -24,11 +24,10 @@ export interface SendOptions {
   readonly json?: boolean
 }
 
-const examples = `
-Examples:
-  $ usher send jobs.ndjson
-  $ usher send jobs.ndjson --to node1,node2:7433 --client-id nightly-2026-11-23 --ids accepted.txt
-  $ zcat LCG-2005.swf.gz | usher send - --format swf --json
+const examples = `Examples:
+  usher send jobs.ndjson
+  usher send jobs.ndjson --to node1,node2:7433 --client-id nightly-2026-11-23 --ids accepted.txt
+  zcat LCG-2005.swf.gz | usher send - --format swf --json
   $ echo '{"executable":"/bin/echo","arguments":["hello"]}' | usher send -
 
 Each line is one job: a PSI/J JobSpec with "cluster" and "traceparent" beside its fields. Without --client-id

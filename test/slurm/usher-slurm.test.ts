@@ -162,8 +162,8 @@ test('2,000 jobs reach Slurm once each while slurmctld and usher are killed, sto
   const usher = await Usher.start(`url = "${labUrl}"\ntimeout = 3\nsettle = 8\n`)
   // Four producers of 500 jobs, each for about half a minute.
   const loads = Array.from({ length: 4 }, () => usher.send(500, 600, seeded(random() * 2 ** 31)))
-  let loading = true
-  const loaded = Promise.all(loads).finally(() => (loading = false))
+  const load = { over: false }
+  const loaded = Promise.all(loads).finally(() => (load.over = true))
   const slurm = { crash: 0, pause: 0 }
 
   const failSlurm = async (own: Random): Promise<void> => {
@@ -189,7 +189,7 @@ test('2,000 jobs reach Slurm once each while slurmctld and usher are killed, sto
   const failUsher = async (own: Random): Promise<void> => {
     await until('jobs come in', () => usher.accepted.size > 0)
     const faults = shuffled(['server', 'server', 'server', 'submitter', 'submitter', 'submitter', 'submitter'] as const, own)
-    for (let at = 0; at < faults.length || loading; at += 1) {
+    for (let at = 0; at < faults.length || !load.over; at += 1) {
       await pause(between(own, 300, 6000))
       await usher.kill(faults[at % faults.length] as 'server' | 'submitter')
     }

@@ -15,6 +15,8 @@ afterEach(async () => {
 })
 
 const given = process.env['USHER_SWF']
+// usher itself refuses variables that it doesn't know.
+delete process.env['USHER_SWF']
 
 interface Line {
   /** Of the file, from 1: the sequence of its job. */
