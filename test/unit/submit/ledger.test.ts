@@ -9,7 +9,7 @@ import type { Appender } from '../../../src/store/store.ts'
 import { Books } from '../../../src/submit/books.ts'
 import { Ledger, readLedgers } from '../../../src/submit/ledger.ts'
 import { encodeRecord } from '../../../src/submit/records.ts'
-import type { LedgerRecord } from '../../../src/submit/records.ts'
+import type { AdmitRecord, LedgerRecord } from '../../../src/submit/records.ts'
 
 const folders: string[] = []
 afterEach(async () => {
@@ -22,16 +22,15 @@ const open = async (): Promise<{ store: DirectoryStore; folder: string }> => {
 }
 const by = { host: 'h', instance: 'h-20261123T040000-3fa9c1', pid: 1, version: '0', config: 'x' }
 const segment = (number: number): string => `h-20261123T040000-3fa9c1/${number}`
-const admit = (number: number, duplicate = false) =>
-  ({
-    k: 'admit',
-    of: segment(number),
-    count: 1,
-    clusters: { c: 1 },
-    ids: [['00000000000000aa', '7', 1]],
-    digests: '',
-    ...(duplicate ? { duplicates: [[0, 0]] } : {}),
-  }) as const
+const admit = (number: number, duplicate = false): Omit<AdmitRecord, 'term' | 'at'> => ({
+  k: 'admit',
+  of: segment(number),
+  count: 1,
+  clusters: { c: 1 },
+  ids: [['00000000000000aa', '7', 1]],
+  digests: '',
+  ...(duplicate ? { duplicates: [[0, 0]] } : {}),
+})
 
 const lead = async (store: DirectoryStore, term: number): Promise<{ ledger: Ledger; books: Books }> => {
   const books = new Books()
