@@ -118,7 +118,7 @@ const removedAtOnceMax = 16
 export const chainDefaults = (leaseMs: number): Omit<ChainOptions, 'random' | 'nonce'> => ({
   leaseMs,
   margin: 0.1,
-  pollMs: leaseMs / 3,
+  pollMs: Math.min(leaseMs / 3, 1000),
   renewMs: leaseMs / 3,
   retainMs: 600_000,
 })

@@ -1,40 +1,9 @@
 // What every driver is: the code that talks to one cluster. A driver never guesses: what it doesn't
 // know for certain it calls in doubt.
 
-/** PSI/J's JobSpec in its serialization (docs/job.schema.json), as it stands in the .jsonl. */
-export interface JobSpec {
-  name?: string
-  executable: string
-  arguments?: string[]
-  directory?: string
-  inherit_environment?: boolean
-  environment?: Record<string, string>
-  stdin_path?: string
-  stdout_path?: string
-  stderr_path?: string
-  resources?: {
-    __version: 1
-    node_count?: number
-    process_count?: number
-    processes_per_node?: number
-    cpu_cores_per_process?: number
-    gpu_cores_per_process?: number
-    exclusive_node_use?: boolean
-    /** Bytes, of the whole job. */
-    memory?: number
-  }
-  attributes?: {
-    /** "7205 s" */
-    duration?: string
-    queue_name?: string
-    account?: string
-    reservation_id?: string
-    custom_attributes?: Record<string, string>
-  }
-  pre_launch?: string
-  post_launch?: string
-  launcher?: string
-}
+import type { JobSpec } from '../protocol/job-spec.ts'
+
+export type { JobSpec } from '../protocol/job-spec.ts'
 
 /** One job on its way to a cluster. `spec` is parsed on first use: bulk drivers may never look at it. */
 export interface Submission {

@@ -1,6 +1,8 @@
 // The files of a store as tests look at them and lay them out.
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { ownProcess } from '../../src/observe/instance.ts'
+import { encodePresence } from '../../src/store/presence.ts'
 
 export interface SegmentFile {
   readonly instance: string
@@ -20,11 +22,14 @@ export const segmentFiles = async (store: string, suffix: string): Promise<Segme
   return found
 }
 
-/** Lays out what an instance that is gone has left: its segments, and no presence. */
+/** Lays out what an instance that was killed has left: its segments, and a presence that names a process which is no more. */
 export const leaveSegments = async (store: string, instance: string, files: Readonly<Record<string, string | Uint8Array>>): Promise<void> => {
   const directory = join(store, 'hosts', instance, 'segments')
   await mkdir(directory, { recursive: true })
   for (const [file, content] of Object.entries(files)) await writeFile(join(directory, file), content)
+  // This very process, had it begun at another time.
+  const presence = { ...ownProcess(), pidStart: '1', instance, host: instance.split('-')[0], role: 'follower', acceptLeaseMs: 500, beat: 1, published: 0 }
+  await writeFile(join(store, 'hosts', instance, 'presence'), encodePresence(presence))
 }
 
 /** Lines of the JSON that an adopter made of an instance's segment; undefined: there is none. */

@@ -1,4 +1,4 @@
-// A real workload in the Standard Workload Format, whole: every job accounted for, with its demands in the JobSpec. USHER_SWF names
+// A real workload in the Standard Workload Format, whole: every job accounted for, with its demands in the JobSpec. USHER_TEST_SWF names
 // the file (plain or gzipped); without it a small workload made here is used, so that something is always replayed.
 import { createReadStream } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -14,9 +14,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
 })
 
-const given = process.env['USHER_SWF']
-// usher itself refuses variables that it doesn't know.
-delete process.env['USHER_SWF']
+const given = process.env['USHER_TEST_SWF']
 
 interface Line {
   /** Of the file, from 1: the sequence of its job. */
@@ -108,7 +106,7 @@ describe('a workload in the Standard Workload Format', () => {
     await replay(file)
   })
 
-  it.skipIf(given === undefined)('of the file that USHER_SWF names is replayed whole', { timeout: 600_000 }, async () => {
+  it.skipIf(given === undefined)('of the file that USHER_TEST_SWF names is replayed whole', { timeout: 600_000 }, async () => {
     await replay(given!)
   })
 })

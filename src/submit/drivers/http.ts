@@ -28,11 +28,13 @@ class HttpDriver implements Driver {
   constructor(options: HttpOptions, context: DriverContext, seams: HttpSeams) {
     const inFlight = options.in_flight ?? 8
     const timeoutMs = (options.timeout ?? 30) * 1000
+    const settleMs = Math.max((options.settle ?? 60) * 1000, timeoutMs)
     this.limits = {
       batchJobsMax: options.batch ?? 1,
       inFlightMax: inFlight,
-      settleMs: Math.max((options.settle ?? 60) * 1000, timeoutMs),
-      askEveryMs: 5000,
+      settleMs,
+      // A short settle time is worth asking for sooner: absence is only proven by the second answer.
+      askEveryMs: Math.min(5000, Math.max(500, settleMs / 2)),
     }
     this.#options = options
     this.#context = context
