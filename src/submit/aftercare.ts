@@ -6,7 +6,7 @@ import type { Clock } from '../base/clock.ts'
 import { invariant, messageOf } from '../base/errors.ts'
 import { Wakeup } from '../base/wakeup.ts'
 import type { Books, SegmentBook } from './books.ts'
-import type { Driver, Ended } from './driver.ts'
+import type { Confirmation, Driver, Ended } from './driver.ts'
 import type { Ledger, Unstamped } from './ledger.ts'
 import { runsOf } from './records.ts'
 
@@ -178,7 +178,7 @@ export class Aftercare {
         const submittedAtMs = segment?.intendedMs?.[index] ?? Date.parse(followUp?.at ?? '')
         return { id, jobId: followUp?.jobId ?? null, submittedAtMs }
       })
-      let answers: readonly ('kept' | 'forgotten' | 'unknown')[]
+      let answers: readonly Confirmation[]
       try {
         answers = await driver.confirm(jobs, this.#abort.signal)
       } catch (error) {
@@ -188,15 +188,16 @@ export class Aftercare {
       invariant(answers.length === jobs.length, `driver ${driver.kind} answers for each job to be confirmed`)
       const kept = new Map<string, number[]>()
       const forgotten = new Map<string, number[]>()
+      const doubtful = new Map<string, number[]>()
       for (const [at, answer] of answers.entries()) {
         if (answer === 'unknown') continue
         const [id, { ref, index }] = chunk[at]!
         this.#unconfirmed.delete(id)
-        const group = answer === 'kept' ? kept : forgotten
+        const group = answer === 'kept' ? kept : answer === 'forgotten' ? forgotten : doubtful
         const list = group.get(ref)
         if (list === undefined) group.set(ref, [index])
         else list.push(index)
-        if (answer === 'forgotten') {
+        if (answer !== 'kept') {
           this.#held.delete(id)
           this.#unended.delete(id)
         }
@@ -204,7 +205,13 @@ export class Aftercare {
       const records: Unstamped[] = []
       for (const [of, indexes] of kept) records.push({ k: 'confirmed', of, jobs: runsOf(indexes) })
       for (const [of, indexes] of forgotten) records.push({ k: 'forgotten', of, jobs: runsOf(indexes) })
+      const reason = 'the cluster was away for longer than it remembers jobs, and does not list it: it may have ended, or may have been lost'
+      for (const [of, indexes] of doubtful) records.push({ k: 'doubt', of, jobs: runsOf(indexes), reason })
       if (records.length > 0) await this.#write(records)
+      for (const [ref, indexes] of doubtful) {
+        log('warn', `cluster ${cluster} can't say what became of ${indexes.length} jobs that it had acknowledged: they are in doubt`)
+        this.#options.onDoubt(ref, indexes)
+      }
       for (const [ref, indexes] of forgotten) {
         log('warn', `cluster ${cluster} has lost ${indexes.length} jobs that it had acknowledged: they are submitted again`)
         this.#options.onWaiting(books.segments.get(ref)!, indexes)

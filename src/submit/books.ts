@@ -3,7 +3,7 @@
 //
 // A job's states and the records that move it:
 //
-//   waiting -intent-> intent -receipt-> submitted -(forgotten)-> waiting
+//   waiting -intent-> intent -receipt-> submitted -(forgotten)-> waiting, -(doubt, unconfirmed)-> doubt
 //                       |-refused-> dead -decision-> waiting | discarded
 //                       |-later, absent-> waiting
 //                       '-doubt, or the term's end-> doubt -receipt-> submitted
@@ -332,7 +332,9 @@ export class Books {
         segment.notes.delete(index)
         return to(state.waiting)
       case 'doubt':
-        if (!pending) return false
+        // A submitted job is doubted only where its cluster was still to confirm it.
+        if (!pending && followUp?.unconfirmed !== true) return false
+        segment.followUps.delete(index)
         note(record.reason)
         return to(state.doubt)
       case 'forgotten':

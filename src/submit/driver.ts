@@ -40,6 +40,9 @@ export type Finding =
   /** The cluster couldn't be asked or can't tell: stays in doubt. */
   | { readonly kind: 'unknown'; readonly reason: string }
 
+/** What a driver says of a job that its cluster had acknowledged. */
+export type Confirmation = 'kept' | 'forgotten' | 'doubtful' | 'unknown'
+
 /** What became of a job that the cluster had taken. */
 export interface Ended {
   readonly id: string
@@ -90,9 +93,10 @@ export interface Driver {
   /**
    * Whether the cluster still knows what it acknowledged (a crashed slurmctld forgets what it hadn't saved). Called
    * at least confirmAfterMs after the receipt. 'kept': it is safe from now on. 'forgotten': proven, it will be submitted again.
+   * 'doubtful': it may have been lost or may have ended, and nobody can tell any more: in doubt from now on. 'unknown': ask again.
    */
   readonly confirmAfterMs?: number
-  confirm?(jobs: readonly { id: string; jobId: string | null; submittedAtMs: number }[], signal: AbortSignal): Promise<('kept' | 'forgotten' | 'unknown')[]>
+  confirm?(jobs: readonly { id: string; jobId: string | null; submittedAtMs: number }[], signal: AbortSignal): Promise<Confirmation[]>
   /** Called by the submitter once, before the first submit: how ends of jobs reach the ledger. `known` asks for jobs whose end is not yet recorded. */
   watch?(onEnded: (ended: readonly Ended[]) => void, onCapacity: () => void, unended: readonly string[]): void
   close(): Promise<void>

@@ -2,7 +2,7 @@
 // Two things must be known of Slurm: it may take a job and not say so (doubt, then find), and slurmctld may forget a
 // job it acknowledged, if it dies before it saved its state (confirm). Nothing counts as absent or forgotten here
 // unless a whole listing and Slurm's own clocks prove it. The way to Slurm is in slurm-rest.ts or slurm-commands.ts.
-import type { Driver, DriverContext, DriverLimits, Finding, Origin, Outcome, Preflight, Submission } from '../driver.ts'
+import type { Confirmation, Driver, DriverContext, DriverLimits, Finding, Origin, Outcome, Preflight, Submission } from '../driver.ts'
 import type { AbortOnClose } from './http-exchange.ts'
 import { Lanes } from './lanes.ts'
 import type { SlurmOptions } from './registry.ts'
@@ -146,7 +146,7 @@ export class SlurmDriver implements Driver {
   async confirm(
     jobs: readonly { id: string; jobId: string | null; submittedAtMs: number }[],
     signal: AbortSignal,
-  ): Promise<('kept' | 'forgotten' | 'unknown')[]> {
+  ): Promise<Confirmation[]> {
     // Before the listing: a slurmctld that restarts in between makes for one more question, not for a wrong answer.
     const uptimeMs = await this.#cluster.uptimeMs(signal)
     const askedAtMs = Date.now()
@@ -160,7 +160,7 @@ export class SlurmDriver implements Driver {
       if (id !== undefined && wanted.has(id)) present.add(id)
       if (wantedJobIds.has(job.jobId)) holders.set(job.jobId, id)
     }, signal)
-    const answers = jobs.map((job): 'kept' | 'forgotten' | 'unknown' => {
+    const answers = jobs.map((job): Confirmation => {
       const ageMs = askedAtMs - job.submittedAtMs
       if (present.has(job.id)) return ageMs >= stateSaveMs && this.#seenAgain(job.id) ? 'kept' : 'unknown'
       if (!listing.complete) return 'unknown'
@@ -171,7 +171,7 @@ export class SlurmDriver implements Driver {
       const restarted = uptimeMs === undefined ? undefined : uptimeMs < ageMs + roundingMs
       // A job that old may have ended and been dropped as it should be; and certainly was, if slurmctld never went away.
       if (Date.now() - job.submittedAtMs >= this.#minJobAgeMs - slackMs)
-        return !reused && restarted === false ? 'kept' : 'unknown'
+        return reused || restarted === true ? 'doubtful' : restarted === false ? 'kept' : 'unknown'
       // Submitted in the future: a clock was set, and no age can be trusted.
       if (ageMs < 0) return 'unknown'
       return reused || restarted === true ? 'forgotten' : 'unknown'

@@ -182,11 +182,11 @@ test('forgotten is said only with proof', async () => {
   expect(await asked([], undefined, 20_000)).toBe('unknown')
   expect(await asked([], 5, 20_000)).toBe('forgotten')
   // Old enough to have ended and been dropped: forgotten can't be told from that, unless slurmctld never went away.
-  expect(await asked([], 5, 299_000)).toBe('unknown')
+  expect(await asked([], 5, 299_000)).toBe('doubtful')
   expect(await asked([], 500, 299_000)).toBe('kept')
   expect(await asked([], undefined, 299_000)).toBe('unknown')
   expect(await asked([], 5, -5000)).toBe('unknown')
   expect(await asked([{ job_id: 7, comment: 'another' }], 100, 20_000)).toBe('forgotten')
-  expect(await asked([{ job_id: 7, comment: 'another' }], 100, 400_000)).toBe('unknown')
+  expect(await asked([{ job_id: 7, comment: 'another' }], 100, 400_000)).toBe('doubtful')
   expect(await asked([{ job_id: 8, comment: commentOf(id, origin) }], 5, 20_000)).toBe('kept')
 })

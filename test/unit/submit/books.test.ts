@@ -59,6 +59,17 @@ describe('the books', () => {
     expect(books.audit()).toMatchObject({ submitted: 0, waiting: 1 })
   })
 
+  it('doubt a submitted job only while its cluster is still to confirm it', () => {
+    const books = new Books()
+    books.apply(admit(2))
+    books.apply(jobs({ k: 'intent', cluster: 'main', jobs: [[0, 1]] }))
+    books.apply(jobs({ k: 'receipt', jobs: [[0, 1]], ids: ['7', '8'], unconfirmed: true, unended: true }))
+    books.apply(jobs({ k: 'confirmed', jobs: [[0, 0]] }))
+    books.apply(jobs({ k: 'doubt', jobs: [[0, 1]], reason: 'it was away for too long' }))
+    expect(books.anomalies).toBe(1)
+    expect(books.audit()).toMatchObject({ submitted: 1, inDoubt: 1 })
+  })
+
   it('call what an ended term had only intended in doubt', () => {
     const books = new Books()
     books.apply(admit(2))
