@@ -112,7 +112,7 @@ describe('a job of the local driver', () => {
     const { ids } = await sendJobs(server.address, jobs, { folder })
     const details = await Promise.all(ids.map((id) => ended(store, id)))
     for (const detail of details.slice(0, 2)) expect(detail).toContain('timed out')
-    expect(details[1]).toContain('9')
+    expect(details[1]).toContain('SIGKILL')
     expect(details[2]).toContain('exit status 0')
     expect(details[2]).not.toContain('timed out')
     const times = /started (\S+), ended (\S+)/.exec(details[0]!)
