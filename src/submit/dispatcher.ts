@@ -8,15 +8,13 @@ import { fullJitter, sleep } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import { invariant, messageOf, UsherError } from '../base/errors.ts'
 import { Wakeup } from '../base/wakeup.ts'
-import { state } from './books.ts'
 import type { Books, SegmentBook } from './books.ts'
 import type { Driver, Origin, Outcome, Submission } from './driver.ts'
 import type { Ledger, Unstamped } from './ledger.ts'
 import type { Lines } from './lines.ts'
 import { runsOf } from './records.ts'
-
-/** How long after a segment could not be read it is tried again. */
-const unreadableRetryMs = 1000
+import { Window } from './window.ts'
+import type { Batch } from './window.ts'
 
 export interface DispatcherOptions {
   readonly cluster: string
@@ -39,34 +37,17 @@ export interface DispatcherOptions {
   readonly log: (level: 'info' | 'warn', message: string, details?: Record<string, unknown>) => void
 }
 
-interface Loaded {
-  readonly book: SegmentBook
-  readonly lines: Lines
-  readonly cluster: number
-  /** Next index that has not been looked at. */
-  cursor: number
-  /** Jobs that came back: when they may be tried again. */
-  readonly again: Map<number, number>
-  /** 1: in a batch, from before its intent until its outcome is written. The books say so only once the intent is synced. */
-  readonly taken: Uint8Array
-  inFlight: number
-}
-
-interface Batch {
-  readonly segment: Loaded
-  readonly indexes: readonly number[]
-}
+/** After so many batches in a row of which nothing was taken, the cluster, not its jobs, is taken for the reason. */
+const emptyBatchesMax = 3
+/** Between two looks at what there is, unless something wakes us. */
+const idleMsMin = 20
+const idleMsMax = 1000
 
 export class Dispatcher {
   readonly #options: DispatcherOptions
   readonly #wakeup = new Wakeup()
   readonly #abort = new AbortController()
-  /** Segments with waiting jobs that are not in memory, in the order of admission. */
-  readonly #queue = new Set<string>()
-  readonly #loaded = new Map<string, Loaded>()
-  /** Segments whose lines don't show now: when they are looked for again. */
-  readonly #unreadable = new Map<string, number>()
-  #loadedBytes = 0
+  readonly #window: Window
   #inFlight = 0
   /** Jobs taken whose intents are on their way to stable storage: the driver doesn't count them yet. */
   #intending = 0
@@ -75,12 +56,16 @@ export class Dispatcher {
   #fatal: unknown = null
   /** Nothing is handed over before this time: the cluster said so, or refused everything. */
   #closedUntilMs = 0
-  #failures = 0
+  #closed = false
+  /** Batches in a row of which nothing was taken. */
+  #emptyBatches = 0
   /** How often a job came back, for its own back-off. */
   readonly #attempts = new Map<string, number>()
 
   constructor(options: DispatcherOptions) {
     this.#options = options
+    const { cluster, books, clock, read, windowBytesMax, log } = options
+    this.#window = new Window({ cluster, books, clock, read, bytesMax: windowBytesMax, log })
     // Every call in flight listens: as many as the driver allows.
     setMaxListeners(0, this.#abort.signal)
   }
@@ -89,21 +74,15 @@ export class Dispatcher {
     return this.#inFlight
   }
 
-  /** A segment was admitted, or jobs of it wait again. `lines` are taken where the window has room. */
+  /** A segment was admitted, or jobs of it wait again. */
   offer(book: SegmentBook, lines?: Lines): void {
-    if (book.waiting === 0 || !(this.#options.cluster in book.clusters)) return
-    const held = this.#loaded.get(book.ref)
-    if (held !== undefined) return
-    if (lines !== undefined && this.#queue.size === 0 && this.#roomFor(lines.bytes.length)) this.#hold(book, lines)
-    else this.#queue.add(book.ref)
+    this.#window.offer(book, lines)
     this.#wakeup.wake()
   }
 
   /** Jobs that were in doubt, forgotten or dead wait again. */
   waitingAgain(book: SegmentBook, indexes: readonly number[]): void {
-    const held = this.#loaded.get(book.ref)
-    if (held === undefined) this.offer(book)
-    else for (const index of indexes) held.again.set(index, 0)
+    this.#window.waitingAgain(book, indexes)
     this.#wakeup.wake()
   }
 
@@ -134,109 +113,44 @@ export class Dispatcher {
       const room = this.#inFlight < driver.limits.inFlightMax && clock.nowMs() >= this.#closedUntilMs
       const held = this.#held !== null
       const capacity = room && !held ? (driver.capacity?.() ?? Number.POSITIVE_INFINITY) - this.#intending : 0
-      const batch = capacity > 0 ? this.#take(Math.min(capacity, driver.limits.batchJobsMax)) : null
+      const batch = capacity > 0 ? this.#window.take(Math.min(capacity, driver.limits.batchJobsMax)) : null
       if (batch !== null) {
         this.#inFlight += 1
-        batch.segment.inFlight += 1
         void this.#submit(batch)
         continue
       }
-      if (capacity > 0 && (await this.#load())) continue
-      // With no capacity nothing that falls due matters: the driver wakes us.
-      await this.#wakeup.wait(clock, capacity > 0 || !room ? this.#idleMs() : 1000)
+      if (capacity > 0 && (await this.#window.load())) continue
+      await this.#wakeup.wait(clock, this.#idleMs(capacity > 0))
     }
     if (this.#fatal !== null) throw this.#fatal
   }
 
-  #idleMs(): number {
+  /** With no capacity nothing that falls due matters: an outcome or the driver wakes us. */
+  #idleMs(canTake: boolean): number {
     const now = this.#options.clock.nowMs()
-    let until = now + 1000
-    if (this.#closedUntilMs > now) until = Math.min(until, this.#closedUntilMs)
-    for (const segment of this.#loaded.values()) for (const due of segment.again.values()) until = Math.min(until, due)
-    return Math.max(1, until - now)
+    if (this.#closedUntilMs > now) return Math.min(idleMsMax, this.#closedUntilMs - now)
+    return canTake ? Math.min(idleMsMax, Math.max(idleMsMin, this.#window.nextDueMs - now)) : idleMsMax
   }
-
-  #roomFor(bytes: number): boolean {
-    return this.#loaded.size === 0 || this.#loadedBytes + bytes <= this.#options.windowBytesMax
-  }
-
-  #hold(book: SegmentBook, lines: Lines): void {
-    const cluster = lines.clusterIndex(this.#options.cluster)
-    if (cluster < 0) return
-    this.#loaded.set(book.ref, { book, lines, cluster, cursor: 0, again: new Map(), taken: new Uint8Array(book.count), inFlight: 0 })
-    this.#loadedBytes += lines.bytes.length
-  }
-
-  /** Reads the next queued segment into the window. False: nothing to read, or no room. */
-  async #load(): Promise<boolean> {
-    const { books, read, log } = this.#options
-    const now = this.#options.clock.nowMs()
-    for (const ref of this.#queue) {
-      if (!this.#roomFor(0)) return false
-      if ((this.#unreadable.get(ref) ?? 0) > now) continue
-      const book = books.segments.get(ref)
-      if (book === undefined || book.waiting === 0) {
-        this.#queue.delete(ref)
-        continue
-      }
-      let lines: Lines | null = null
-      try {
-        lines = await read(ref)
-      } catch (error) {
-        log('warn', `segment ${ref} can't be read: ${messageOf(error)}`)
-      }
-      if (lines !== null && lines.index.count < book.count) {
-        log('warn', `segment ${ref} shows ${lines.index.count} of the ${book.count} jobs that were admitted: they wait`)
-        lines = null
-      }
-      if (lines === null) {
-        // Others need not wait for it.
-        this.#unreadable.set(ref, now + unreadableRetryMs)
-        continue
-      }
-      this.#unreadable.delete(ref)
-      this.#queue.delete(ref)
-      this.#hold(book, lines)
-      return true
-    }
-    return false
-  }
-
-  #take(jobsMax: number): Batch | null {
-    const now = this.#options.clock.nowMs()
-    for (const segment of this.#loaded.values()) {
-      const indexes = takeFrom(segment, jobsMax, now)
-      if (indexes.length > 0) return { segment, indexes }
-      this.#release(segment)
-    }
-    return null
-  }
-
-  #release(segment: Loaded): void {
-    if (segment.inFlight > 0 || segment.again.size > 0 || segment.cursor < segment.book.count) return
-    this.#loaded.delete(segment.book.ref)
-    this.#loadedBytes -= segment.lines.bytes.length
-    }
 
   async #submit(batch: Batch): Promise<void> {
-    const { segment, indexes } = batch
+    let outcomes: readonly Outcome[] = []
     try {
-      await this.#intendAndSubmit(segment, indexes)
+      outcomes = await this.#intendAndSubmit(batch)
     } catch (error) {
       this.#fatal ??= error
-    } finally {
-      for (const index of indexes) segment.taken[index] = 0
-      this.#inFlight -= 1
-      segment.inFlight -= 1
-      this.#release(segment)
-      this.#wakeup.wake()
     }
+    // In one go: between the two a job that came back would be neither in a batch nor put off.
+    this.#window.settle(batch)
+    this.#afterwards(batch.book.ref, batch.indexes, outcomes)
+    this.#inFlight -= 1
+    this.#wakeup.wake()
   }
 
-  async #intendAndSubmit(segment: Loaded, indexes: readonly number[]): Promise<void> {
+  /** Resolves with the outcomes once they are written. */
+  async #intendAndSubmit({ book, lines, indexes }: Batch): Promise<readonly Outcome[]> {
     const { cluster, driver, origin } = this.#options
-    const of = segment.book.ref
-    const jobs: Submission[] = indexes.map((index) => segment.lines.job(index))
+    const of = book.ref
+    const jobs: Submission[] = indexes.map((index) => lines.job(index))
     this.#intending += jobs.length
     try {
       await this.#write([{ k: 'intent', of, cluster, jobs: runsOf(indexes) }])
@@ -248,7 +162,7 @@ export class Dispatcher {
     const outcomes = await driver.submit(jobs, origin, this.#abort.signal)
     invariant(outcomes.length === jobs.length, `driver ${driver.kind} answers for each job`)
     await this.#write(this.#recordsOf(of, indexes, outcomes))
-    this.#afterwards(segment, indexes, outcomes)
+    return outcomes
   }
 
   async #write(records: readonly Unstamped[]): Promise<void> {
@@ -286,40 +200,52 @@ export class Dispatcher {
     return records
   }
 
-  #afterwards(segment: Loaded, indexes: readonly number[], outcomes: readonly Outcome[]): void {
-    const { clock, retryMinMs, retryMaxMs, random, onDoubt, onReceipt, log, cluster } = this.#options
+  #afterwards(of: string, indexes: readonly number[], outcomes: readonly Outcome[]): void {
+    const { clock, retryMinMs, retryMaxMs, random, onDoubt, onReceipt } = this.#options
     const now = clock.nowMs()
     const doubts: number[] = []
     const receipts: number[] = []
-    let later: Extract<Outcome, { kind: 'later' }> | null = null
+    let later: Later | null = null
     for (const [at, outcome] of outcomes.entries()) {
       const index = indexes[at]!
-      const key = `${segment.book.ref}:${index}`
+      const key = `${of}:${index}`
       if (outcome.kind === 'later') {
         const attempt = this.#attempts.get(key) ?? 0
         this.#attempts.set(key, attempt + 1)
-        segment.again.set(index, now + Math.max(outcome.afterMs ?? 0, fullJitter(attempt, retryMinMs, retryMaxMs, random)))
-        later = outcome
+        this.#window.delay(of, index, now + Math.max(outcome.afterMs ?? 0, fullJitter(attempt, retryMinMs, retryMaxMs, random)))
+        if (later === null || outcome.afterMs !== undefined) later = outcome
         continue
       }
       this.#attempts.delete(key)
       if (outcome.kind === 'doubt') doubts.push(index)
       if (outcome.kind === 'submitted') receipts.push(index)
     }
-    if (doubts.length > 0) onDoubt(segment.book.ref, doubts)
-    if (receipts.length > 0) onReceipt(segment.book.ref, receipts)
-    if (later !== null && outcomes.every((outcome) => outcome.kind === 'later')) {
-      // Nothing of the batch was taken: the cluster, not a job, is the reason. Hold everything back for a while.
-      const wait = Math.max(later.afterMs ?? 0, fullJitter(this.#failures, retryMinMs, retryMaxMs, random))
-      if (this.#failures === 0) log('warn', `cluster ${cluster} takes no jobs now: ${later.reason}`)
-      this.#failures += 1
-      this.#closedUntilMs = Math.max(this.#closedUntilMs, now + wait)
-    } else if (later === null) {
-      if (this.#failures > 0) log('info', `cluster ${cluster} takes jobs again`)
-      this.#failures = 0
-    }
+    if (doubts.length > 0) onDoubt(of, doubts)
+    if (receipts.length > 0) onReceipt(of, receipts)
+    if (later !== null && outcomes.every(({ kind }) => kind === 'later')) this.#tookNothing(later, now)
+    else if (receipts.length > 0) this.#tookSome()
+  }
+
+  /** One batch, often one job, may have itself to blame; several in a row, or a cluster that names a time, hold back all. */
+  #tookNothing(later: Later, nowMs: number): void {
+    const { retryMinMs, retryMaxMs, random, log, cluster } = this.#options
+    this.#emptyBatches += 1
+    const closing = this.#emptyBatches - emptyBatchesMax
+    if (closing < 0 && later.afterMs === undefined) return
+    if (!this.#closed) log('warn', `cluster ${cluster} takes no jobs now: ${later.reason}`)
+    this.#closed = true
+    const wait = Math.max(later.afterMs ?? 0, fullJitter(Math.max(0, closing), retryMinMs, retryMaxMs, random))
+    this.#closedUntilMs = Math.max(this.#closedUntilMs, nowMs + wait)
+  }
+
+  #tookSome(): void {
+    if (this.#closed) this.#options.log('info', `cluster ${this.#options.cluster} takes jobs again`)
+    this.#closed = false
+    this.#emptyBatches = 0
   }
 }
+
+type Later = Extract<Outcome, { kind: 'later' }>
 
 /** Which follow-ups a driver asks for, as a receipt records them. */
 export const followUpsOf = (driver: Driver): { held?: true; unconfirmed?: true; unended?: true } => ({
@@ -327,30 +253,3 @@ export const followUpsOf = (driver: Driver): { held?: true; unconfirmed?: true; 
   ...(driver.confirm !== undefined ? { unconfirmed: true as const } : {}),
   ...(driver.watch !== undefined ? { unended: true as const } : {}),
 })
-
-const takeFrom = (segment: Loaded, jobsMax: number, nowMs: number): number[] => {
-  const taken: number[] = []
-  const { book, lines } = segment
-  const states = book.states
-  if (states === null) {
-    segment.cursor = book.count
-    segment.again.clear()
-    return taken
-  }
-  // A job can be met twice, at the cursor and as one that came back, while the books still call it waiting.
-  const take = (index: number): void => {
-    if (segment.taken[index] === 1 || states[index] !== state.waiting || lines.index.clusterOf[index] !== segment.cluster) return
-    segment.taken[index] = 1
-    taken.push(index)
-  }
-  for (const [index, dueMs] of segment.again) {
-    if (taken.length >= jobsMax) return taken
-    if (dueMs > nowMs) continue
-    segment.again.delete(index)
-    take(index)
-  }
-  for (; segment.cursor < book.count && taken.length < jobsMax; segment.cursor += 1) {
-    if (!segment.again.has(segment.cursor)) take(segment.cursor)
-  }
-  return taken.sort((a, b) => a - b)
-}

@@ -168,4 +168,76 @@ describe('the dispatcher', () => {
     await dispatcher.drain()
     await run
   })
+
+  it('hands over all others while some are put off, however little fits into memory', async () => {
+    const submitted = new Set<string>()
+    const stuck = new Set<string>()
+    let open = false
+    const segments = 12
+    const count = 20
+    const books = new Books()
+    const stamp = (record: object): LedgerRecord => ({ ...record, term: 1, at: new Date().toISOString() }) as LedgerRecord
+    const ref = (number: number): string => `h-20261123T040000-3fa9c1/${number}`
+    const ledger = { append: (records: readonly Unstamped[]) => Promise.resolve(records.map(stamp)) } as unknown as Ledger
+    const ids = (number: number): LedgerRecord =>
+      stamp({ k: 'admit', of: ref(number), count, clusters: { c: count }, ids: [[number.toString(16).padStart(16, '0'), '0', count]], digests: '' })
+    const linesFor = (number: number): Lines => new Lines(Buffer.from(linesOf(count).bytes.toString().replaceAll(producer, number.toString(16).padStart(16, '0'))))
+    let reads = 0
+    const dispatcher = new Dispatcher({
+      cluster: 'c',
+      driver: {
+        kind: 'test',
+        limits: { batchJobsMax: 4, inFlightMax: 3, settleMs: 0, askEveryMs: 1 },
+        preflight: () => Promise.resolve({ ok: true, detail: '' }),
+        submit: (jobs) =>
+          Promise.resolve(
+            jobs.map(({ id }): Outcome => {
+              // One job in ten, in every segment, is for a queue that is closed.
+              if (!open && id.endsWith('7')) {
+                stuck.add(id)
+                return { kind: 'later', reason: 'the queue is closed' }
+              }
+              expect(submitted.has(id)).toBe(false)
+              submitted.add(id)
+              return { kind: 'submitted', jobId: null }
+            }),
+          ),
+        find: null,
+        close: () => Promise.resolve(),
+      },
+      books,
+      ledger,
+      clock: systemClock,
+      random: () => 0.5,
+      mayAct: () => true,
+      origin: { term: 1, host: 'h', instance: 'i', version: '0' },
+      read: (of) => {
+        reads += 1
+        return Promise.resolve(linesFor(Number(of.split('/')[1])))
+      },
+      windowBytesMax: 1,
+      retryMinMs: 20,
+      retryMaxMs: 40,
+      onDoubt: () => undefined,
+      onReceipt: () => undefined,
+      log: () => undefined,
+    })
+    for (let number = 1; number <= segments; number += 1) {
+      books.apply(ids(number))
+      dispatcher.offer(books.segments.get(ref(number))!)
+    }
+    const run = dispatcher.run()
+    const others = segments * (count - 2)
+    for (let waited = 0; submitted.size < others && waited < 5000; waited += 1) await tick(1)
+    expect(submitted.size).toBe(others)
+    expect(stuck.size).toBe(segments * 2)
+    open = true
+    for (let waited = 0; submitted.size < segments * count && waited < 5000; waited += 1) await tick(1)
+    await dispatcher.drain()
+    await run
+    expect(submitted.size).toBe(segments * count)
+    expect(books.audit()).toMatchObject({ submitted: segments * count, waiting: 0 })
+    expect(books.anomalies).toBe(0)
+    expect(reads).toBeGreaterThanOrEqual(segments)
+  })
 })
