@@ -1,13 +1,19 @@
 // Runs usher on this host until it is told to stop: checks the store, then one instance after another, since an
 // instance that retires is followed by a new one in the same process.
 
-import { UsherError } from './base/errors.ts'
+import { createServer } from 'node:net'
+import { sleep, systemClock } from './base/clock.ts'
+import { messageOf, UsherError } from './base/errors.ts'
+import type { ListenAddress } from './config/kinds.ts'
 import type { Config } from './config/table.ts'
 import { version } from './config/version.ts'
+import { listenError } from './ingest/server.ts'
 import { Instance, mintInstanceName } from './instance.ts'
 import { createLogger } from './observe/log.ts'
+import type { Logger } from './observe/log.ts'
 import { checkStore } from './store/checks.ts'
-import { openStore } from './store/identity.ts'
+import { openStore, verifyIdentity } from './store/identity.ts'
+import type { Store } from './store/store.ts'
 
 export interface AppOptions {
   readonly config: Config
@@ -31,29 +37,27 @@ export const runApp = async (options: AppOptions): Promise<void> => {
   }
   // Port 0 takes any free one, once: producers know the address by then.
   let listen = config.listen
-  while (!signal.aborted) {
+  for (let life = 1; !signal.aborted; life += 1) {
     const name = mintInstanceName(config.host)
     const log = createLogger({ ...config.log, host: config.host, instance: name, version })
-    let end: (how: { why: 'retired' | 'wrongStore' | 'stopped'; reason: string }) => void = () => undefined
-    const ended = new Promise<{ why: 'retired' | 'wrongStore' | 'stopped'; reason: string }>((resolve) => (end = resolve))
-    const stop = (): void => end({ why: 'stopped', reason: 'asked to' })
-    signal.addEventListener('abort', stop, { once: true })
-    const instance = new Instance(name, { config: { ...config, listen }, store, identity, log, onEnd: (why, reason) => end({ why, reason }) })
+    if (life > 1 && !(await storeIsBack(store, identity.uuid, log, signal))) return
+    // Before anything of the instance is in the store: a start that can't succeed leaves nothing there.
+    await proveFree(listen)
+    const instance = new Instance(name, { config: { ...config, listen }, store, identity, log })
     let address: string
     try {
       address = await instance.start()
     } catch (error) {
-      if (!(error instanceof UsherError && error.code === 'retired')) throw error
+      await instance.abandon('retired', messageOf(error))
+      // The first start must succeed, so that a mistake shows at once; later ones wait for the store.
+      if (!(error instanceof UsherError && (error.code === 'retired' || (life > 1 && error.retryable)))) throw error
       log.warn(`${error.message}: going on as a new instance`)
-      await instance.abandon('retired', error.message)
-      signal.removeEventListener('abort', stop)
       continue
     }
     listen = { ...listen, port: Number(address.slice(address.lastIndexOf(':') + 1)) }
     log.info({ address, store: config.store, config: config.digest }, `instance ${name} accepts jobs on ${address}`)
     onReady({ instance: name, address, store: config.store })
-    const { why, reason } = await ended
-    signal.removeEventListener('abort', stop)
+    const { why, reason } = await instance.ended(signal)
     if (why === 'stopped') {
       log.info('stopping')
       await instance.stop()
@@ -65,4 +69,31 @@ export const runApp = async (options: AppOptions): Promise<void> => {
     if (why === 'wrongStore') throw new UsherError('store_wrong', reason)
     log.info('going on as a new instance')
   }
+}
+
+const retryMs = 1000
+
+/** Waits until the directory is the store it was. False: told to stop meanwhile. Rejects where it is another store. */
+const storeIsBack = async (store: Store, uuid: string, log: Logger, signal: AbortSignal): Promise<boolean> => {
+  for (let attempt = 0; !signal.aborted; attempt += 1) {
+    try {
+      await verifyIdentity(store, uuid)
+      return true
+    } catch (error) {
+      if (error instanceof UsherError && error.code === 'store_wrong') throw error
+      if (attempt === 0) log.warn(`the store is away: ${messageOf(error)}; jobs are accepted again when it is back`)
+      await sleep(systemClock, retryMs, signal)
+    }
+  }
+  return false
+}
+
+/** Rejects with address_in_use, permission or unavailable where nobody can listen there now. */
+const proveFree = async ({ host, port }: ListenAddress): Promise<void> => {
+  if (port === 0) return
+  const probe = createServer()
+  await new Promise<void>((resolve, reject) => {
+    probe.once('error', (error) => reject(listenError(error, host, port)))
+    probe.listen({ host, port }, () => probe.close(() => resolve()))
+  })
 }

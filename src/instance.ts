@@ -18,6 +18,7 @@ import { PresenceKeeper } from './ingest/presence-keeper.ts'
 import { IngestServer } from './ingest/server.ts'
 import { Journal } from './observe/journal.ts'
 import { ownProcess, ownUser } from './observe/instance.ts'
+import type { InstancePresence } from './observe/instance.ts'
 import type { Logger } from './observe/log.ts'
 import type { Identity } from './store/identity.ts'
 import { formatSegment, journalName, mintInstance, presenceName, segmentName, segmentsDirectory } from './store/layout.ts'
@@ -32,8 +33,12 @@ export interface InstanceOptions {
   readonly store: Store
   readonly identity: Identity
   readonly log: Logger
-  /** The instance must end; the reason is in words. `retired` may go on as a new instance. */
-  readonly onEnd: (why: 'retired' | 'wrongStore', reason: string) => void
+}
+
+/** Why an instance must end; in words too. After `retired` another may go on. */
+export interface Ending {
+  readonly why: 'stopped' | 'retired' | 'wrongStore'
+  readonly reason: string
 }
 
 const drainProducersMs = 3000
@@ -49,14 +54,16 @@ export class Instance {
   readonly #options: InstanceOptions
   readonly #published = new PublishedNumber()
   readonly #transforming = new Set<Promise<void>>()
-  #ingest!: Ingest
-  #server!: IngestServer
-  #presence!: PresenceKeeper
+  // Made by start(), in this order.
   #journal!: Journal
   #transformer!: Transformer
   #adopter!: Adopter
+  #ingest!: Ingest
+  #server!: IngestServer
+  #presence!: PresenceKeeper
   #submitter: SubmitterProcess | null = null
-  #ended = false
+  #tellEnd: (ending: Ending) => void = () => undefined
+  readonly #ending = new Promise<Ending>((resolve) => (this.#tellEnd = resolve))
   #stopping = false
   #accepted = 0
   /** Why it doesn't accept, and why it doesn't lead: said together. */
@@ -70,6 +77,15 @@ export class Instance {
 
   get accepted(): number {
     return this.#accepted
+  }
+
+  /** Resolves when the instance must end, or the signal is given. */
+  async ended(signal: AbortSignal): Promise<Ending> {
+    const stopped: Ending = { why: 'stopped', reason: 'asked to' }
+    if (signal.aborted) return stopped
+    const stop = (): void => this.#tellEnd(stopped)
+    signal.addEventListener('abort', stop, { once: true })
+    return this.#ending.finally(() => signal.removeEventListener('abort', stop))
   }
 
   /** Resolves with the address on which it accepts jobs. */
@@ -156,17 +172,20 @@ export class Instance {
     await this.#presence.stop({ role: 'ended', accepting: false, eligible: false, reason: 'ended', term: null, published: this.#published.value })
   }
 
-  /** After retirement: nothing of it may be trusted to reach the store, so nothing is waited for. */
+  /** After retirement, or a start that failed: nothing of it may be trusted to reach the store, so nothing is waited for. */
   async abandon(code: Code, reason: string): Promise<void> {
     this.#stopping = true
     this.#submitter?.kill()
-    await this.#server.goodbye(code, reason, [], 500)
-    await new Promise<void>((resolve) => this.#ingest.stop(resolve))
-    await this.#transformer.close()
-    this.#journal.add({ step: 'retired', detail: reason })
+    // A start that failed has made only the first of them.
+    const made: Made = { server: this.#server, ingest: this.#ingest, transformer: this.#transformer, journal: this.#journal, presence: this.#presence }
+    await made.server?.goodbye(code, reason, [], 500)
+    const { ingest } = made
+    if (ingest !== undefined) await new Promise<void>((resolve) => ingest.stop(resolve))
+    await made.transformer?.close()
+    made.journal?.add({ step: 'retired', detail: reason })
     // Closing may fail on the store that made it retire; there is nothing more to lose then.
-    for (const close of [() => this.#presence.halt(), () => this.#journal.close()]) {
-      await close().catch((error: unknown) => this.#options.log.warn(`retiring: ${messageOf(error)}`))
+    for (const close of [() => made.presence?.halt(), () => made.journal?.close()]) {
+      await close()?.catch((error: unknown) => this.#options.log.warn(`retiring: ${messageOf(error)}`))
     }
   }
 
@@ -177,7 +196,9 @@ export class Instance {
       return []
     })
     const looked = await Promise.race([looking, sleep(systemClock, lookMs).then(() => [])])
-    return looked.flatMap(({ instance, presence, alive }) => (alive && instance !== this.name && presence?.accepting === true ? [presence.listen] : []))
+    return looked.flatMap(({ instance, presence, alive }) =>
+      alive && instance !== this.name && presence?.accepting === true ? reachableAddress(presence, this.#options.config.host) : [],
+    )
   }
 
   get #reason(): string {
@@ -189,9 +210,7 @@ export class Instance {
   }
 
   #end(why: 'retired' | 'wrongStore', reason: string): void {
-    if (this.#ended || this.#stopping) return
-    this.#ended = true
-    this.#options.onEnd(why, reason)
+    if (!this.#stopping) this.#tellEnd({ why, reason })
   }
 
   #createIngest(): Ingest {
@@ -304,8 +323,11 @@ export class Instance {
     for (const segment of events.abandoned) this.#transform(segment, true)
     if (events.failure !== null) {
       const { code, operation, errno } = events.failure
-      log.error({ operation, errno }, `jobs are refused (${code}): ${operation} failed with ${errno}`)
-      this.#notAccepting = `${code}: ${operation} failed with ${errno}`
+      // The addon calls it statvfs when nothing failed and too little is free.
+      const reserveMiB = Math.round(this.#options.config.segments.reserveBytes / 2 ** 20)
+      const what = operation === 'statvfs' && code === 'store_full' ? `less than the reserve of ${reserveMiB} MiB is free` : `${operation} failed with ${errno}`
+      log.error({ operation, errno }, `jobs are refused (${code}): ${what}`)
+      this.#notAccepting = `${code}: ${what}`
       this.#presence.update({ accepting: false, reason: this.#reason })
     }
     if (events.recovered) {
@@ -341,6 +363,23 @@ export class Instance {
       this.#presence.update({ published: this.#published.value })
     }
   }
+}
+
+interface Made {
+  readonly server: IngestServer | undefined
+  readonly ingest: Ingest | undefined
+  readonly transformer: Transformer | undefined
+  readonly journal: Journal | undefined
+  readonly presence: PresenceKeeper | undefined
+}
+
+/** An instance's address as producers of this host can use it; none where it listens on another machine's loopback only. */
+const reachableAddress = ({ host, listen }: InstancePresence, ownHost: string): string[] => {
+  const port = listen.slice(listen.lastIndexOf(':') + 1)
+  const address = listen.slice(0, listen.lastIndexOf(':'))
+  if (address === '0.0.0.0' || address === '[::]') return [`${host}:${port}`]
+  const loopback = address.startsWith('127.') || address === '[::1]' || address === 'localhost'
+  return loopback && host !== ownHost ? [] : [listen]
 }
 
 /** The newest number up to which every segment is done; they may be done out of order. */

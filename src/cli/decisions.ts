@@ -6,6 +6,7 @@ import type { Command } from 'commander'
 import { UsherError } from '../base/errors.ts'
 import type { OpenedStore } from '../store/identity.ts'
 import { requestsDirectory } from '../store/layout.ts'
+import type { RequestRecord } from '../submit/records.ts'
 import type { DecisionKind, Request } from '../submit/requests.ts'
 import { painter, printable, printJson, renderTable } from './output.ts'
 import { openStoreFor, withStoreOptions } from './store-option.ts'
@@ -94,10 +95,14 @@ const decide = async (as: DecisionKind, jobs: readonly string[], options: Choose
   }
   const { sendRequest } = await import('../submit/requests.ts')
   await sendRequest(store, request)
-  const result = await awaitResult(store, request.id, waitMs)
-  if (options.json === true) printJson({ request: request.id, result })
-  else if (result !== null) process.stdout.write(`${result}\n`)
-  if (result === null) {
+  const done = await awaitResult(store, request.id, waitMs)
+  if (options.json === true) printJson({ request: request.id, result: done?.result ?? null, unfit: done?.unfit ?? [] })
+  else if (done !== null) process.stdout.write(`${done.result}\n`)
+  if (done?.unfit !== undefined) {
+    const wanted = as === 'retry' || as === 'discard' ? 'a dead letter that can be treated so' : 'in doubt'
+    throw new UsherError('input_invalid', `not ${wanted}: ${done.unfit.join(', ')}`, { details: { jobs: done.unfit } })
+  }
+  if (done === null) {
     throw new UsherError('timed_out', `no leader has carried out request ${request.id} yet: it stays in the store and is carried out as soon as one leads`)
   }
 }
@@ -112,18 +117,18 @@ const userName = (): string => {
 }
 
 /** What came of it, by the ledger; null: nothing within that time. */
-const awaitResult = async (store: OpenedStore['store'], id: string, waitMs: number): Promise<string | null> => {
+const awaitResult = async (store: OpenedStore['store'], id: string, waitMs: number): Promise<RequestRecord | null> => {
   const until = Date.now() + waitMs
   const { readLedgers } = await import('../submit/ledger.ts')
   for (;;) {
     // The leader writes the ledger first and then removes the file: so the file is looked at, which is cheap, and the ledger once.
     const pending = (await store.list(requestsDirectory)).includes(`${id}.json`)
     if (!pending || Date.now() >= until) {
-      let result: string | null = null
+      const found: RequestRecord[] = []
       await readLedgers(store, (record) => {
-        if (record.k === 'request' && record.request === id) result = record.result
+        if (record.k === 'request' && record.request === id) found.push(record)
       })
-      if (result !== null || Date.now() >= until) return result
+      if (found[0] !== undefined || Date.now() >= until) return found[0] ?? null
     }
     await new Promise((resolve) => setTimeout(resolve, 100))
   }

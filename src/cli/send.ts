@@ -170,17 +170,17 @@ const exitStatus = (report: SendReport, interrupted: boolean): number => {
   return report.refused > 0 ? 65 : 0
 }
 
-/** Returns the exit status; throws what kept it from sending at all. */
+/** Returns the exit status; throws what kept it from sending. The summary is printed either way. */
 export const send = async (
   file: string,
   options: SendOptions,
   io: SendOutput & { readonly stdin: Readable } = process,
 ): Promise<number> => {
-  const { input, bytes } = openInput(file, io.stdin)
-  const report = new SendReport(options.json === true, io)
-  report.totalBytes = bytes
+  const json = options.json === true
+  const report = new SendReport(json, io)
   const source = new JobSource(options, report)
   const abort = new AbortController()
+  let input: Readable | undefined
   let client: Client | undefined
   let ids: IdFile | undefined
   let interrupted = false
@@ -191,11 +191,14 @@ export const send = async (
     source.stopped = true
     report.message('stopping: waiting for what is sent (again to stop at once)')
     // Ends a read that waits for input; what was read is dropped.
-    input.destroy()
+    input?.destroy()
   }
   process.on('SIGINT', onInterrupt)
   process.on('SIGTERM', onInterrupt)
   try {
+    const opened = openInput(file, io.stdin)
+    input = opened.input
+    report.totalBytes = opened.bytes
     const timeoutMs = options.timeout * 1000
     client = await connect({
       addresses: options.to,
@@ -211,7 +214,7 @@ export const send = async (
     })
     const sender = client
     if (options.ids !== undefined) ids = new IdFile(options.ids)
-    await client.sendAll(source.jobs(input, client), {
+    await client.sendAll(source.jobs(opened.input, client), {
       signal: abort.signal,
       onAccepted: (first, jobs) => {
         report.accepted += jobs
@@ -234,16 +237,18 @@ export const send = async (
     if (abort.signal.aborted) client.destroy()
     else await client.close()
     await ids?.close()
-    report.finish()
     return exitStatus(report, interrupted)
   } catch (error) {
     if (interrupted && error instanceof UsherError && error.code === 'aborted') return 130
     throw error
   } finally {
     client?.destroy()
-    input.destroy()
+    input?.destroy()
     process.off('SIGINT', onInterrupt)
     process.off('SIGTERM', onInterrupt)
+    // After everything that can still change a count. A program finds it however this ended; people need no counts of
+    // what never began.
+    if (json || client !== undefined) report.finish()
   }
 }
 

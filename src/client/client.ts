@@ -6,38 +6,36 @@ import { Buffer } from 'node:buffer'
 import { EventEmitter, once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { codeOfWire, UsherError } from '../base/errors.ts'
-import { ByteWriter } from '../protocol/byte-writer.ts'
 import { crc32c } from '../protocol/crc32c.ts'
-import { countMaxPerFrame } from '../protocol/frame.ts'
-import { encodeJob } from '../protocol/job-encoder.ts'
 import { formatProducer, producerOfName, randomProducer } from '../protocol/job-id.ts'
 import type { JobInput } from '../protocol/job-spec.ts'
 import type { RefusedJob } from '../protocol/messages.ts'
 import { parseJobSpec } from '../protocol/parse-job-spec.ts'
-import { BatchOwner, type BatchResult, SingleOwner, type Accepted } from './answers.ts'
-import { fullJitterMs } from './backoff.ts'
-import { Connection, type Goodbye } from './connection.ts'
+import { type Accepted, BatchOwner, type BatchResult, SingleOwner } from './answers.ts'
+import type { Connection } from './connection.ts'
 import { Deadlines } from './deadlines.ts'
-import { Dialer } from './dialer.ts'
-import { type Address, type ClientOptions, formatAddress, parseAddresses, type Settings, settingsOf } from './options.ts'
+import { Departures } from './departures.ts'
+import { connectWithinMs, firstConnection } from './first-connection.ts'
+import { Link } from './link.ts'
+import {
+  type BatchOptions, type ClientOptions, type ConnectOptions, parseAddresses, type SendOptions, type Settings, settingsOf,
+} from './options.ts'
 import { Outbox } from './outbox.ts'
+import { Room } from './room.ts'
+import { Slab } from './slab.ts'
 import { Unit } from './unit.ts'
 import { type GivenUp, inDoubtError, problemError, refusalError, tooLargeError, unsentError, withId } from './verdicts.ts'
+import { type ClientEvents, type ClientStats, type ConnectedTo, newStats } from './watching.ts'
 
 export type { Accepted, BatchResult } from './answers.ts'
-export type { Address, ClientOptions } from './options.ts'
+export type { Address, BatchOptions, ClientOptions, ConnectOptions, SendOptions } from './options.ts'
+export type { ClientStats } from './watching.ts'
 export { UsherError } from '../base/errors.ts'
 export { ByteWriter } from '../protocol/byte-writer.ts'
 export { encodeJob } from '../protocol/job-encoder.ts'
 export { formatJobId, parseJobId, producerOfName, type JobId } from '../protocol/job-id.ts'
 export type { Job, JobInput, JobSpec, JobSpecInput } from '../protocol/job-spec.ts'
 export { parseJobSpec, type JobProblem, type ParsedJob } from '../protocol/parse-job-spec.ts'
-
-export interface SendOptions {
-  readonly signal?: AbortSignal
-  /** Instead of the client's. */
-  readonly timeoutMs?: number
-}
 
 /** A job with the sequence that the caller gave it: below 2^53, and never given to another. */
 export interface NumberedJob {
@@ -52,67 +50,22 @@ export interface EncodedJobs {
   readonly count: number
 }
 
-export interface BatchOptions extends SendOptions {
-  /** Called for each run of accepted jobs. */
-  readonly onAccepted?: (first: number, jobs: number) => void
-  /** Called for each job that wasn't; the result then lists none, so that memory stays constant. */
-  readonly onFailed?: (error: UsherError) => void
-}
-
-export interface ClientStats {
-  /** Jobs put into frames, resends included. */
-  sentJobs: number
-  sentBytes: number
-  acceptedJobs: number
-  refusedJobs: number
-  /** Refusals after which the job was sent again. */
-  retriedJobs: number
-  inDoubtJobs: number
-  /** Jobs that were flying when a connection was lost. */
-  resentJobs: number
-  connections: number
-}
-
-interface ClientEvents {
-  connected: [{ readonly address: string; readonly host: string; readonly instance: string }]
-  disconnected: [{ readonly address: string; readonly error: UsherError }]
-  /** An address that couldn't be connected. */
-  unreachable: [{ readonly address: string; readonly error: UsherError }]
-  goodbye: [Goodbye & { readonly address: string }]
-}
-
-/** Memory for encoded jobs is taken in pieces of this size. */
-const slabBytes = 256 * 1024
 /** How long close() waits for a host to answer GOODBYE. */
 const goodbyeMs = 1_000
-const timerMostMs = 2 ** 31 - 1
 
 export class Client extends EventEmitter<ClientEvents> {
   readonly producer: bigint
   readonly #prefix: string
-  readonly #name: string
-  readonly #options: ClientOptions
   readonly #settings: Settings
-  readonly #dialer: Dialer
-  readonly #deadlines = new Deadlines((nowMs) => this.#giveUpLate(nowMs))
+  readonly #slab = new Slab()
+  readonly #stats = newStats()
   readonly #outbox: Outbox
-  readonly #ending = new AbortController()
-  readonly #stats: ClientStats = {
-    sentJobs: 0, sentBytes: 0, acceptedJobs: 0, refusedJobs: 0, retriedJobs: 0, inDoubtJobs: 0, resentJobs: 0, connections: 0,
-  }
-  #slab = new ByteWriter(slabBytes)
+  readonly #room: Room
+  readonly #deadlines = new Deadlines((nowMs) => this.#giveUpLate(nowMs))
+  readonly #departures: Departures
+  readonly #link: Link
+  /** Of the next job that comes without one. */
   #sequence: number | undefined
-  #connection: Connection | undefined
-  #refusals = 0
-  #lastError: UsherError | undefined
-  #linger: NodeJS.Timeout | undefined
-  #immediate: NodeJS.Immediate | undefined
-  /** What is queued goes without lingering. */
-  #due = false
-  #draining = 0
-  #pause: NodeJS.Timeout | undefined
-  #room: (() => void)[] = []
-  #empty: (() => void)[] = []
   #closing: Promise<void> | undefined
   #closed = false
 
@@ -122,42 +75,51 @@ export class Client extends EventEmitter<ClientEvents> {
     if (options.clientId !== undefined && options.producer !== undefined) {
       throw new UsherError('usage', 'give clientId or producer, not both')
     }
-    this.#options = options
-    this.#settings = settingsOf(options)
-    this.#dialer = new Dialer(
-      parseAddresses(options.addresses),
-      this.#settings,
-      (address) => this.#openConnection(address),
-      (address, error) => {
-        this.#lastError = error
-        this.emit('unreachable', { address, error })
-      },
-    )
-    this.#outbox = new Outbox(options.crc32c ?? crc32c, (unit, frameBytesMax) => this.#tooLarge(unit, frameBytesMax))
     this.producer = options.producer ?? (options.clientId === undefined ? randomProducer() : producerOfName(options.clientId))
     this.#prefix = `${formatProducer(this.producer)}-`
-    this.#name = options.name ?? options.clientId ?? ''
-    if (Buffer.byteLength(this.#name) > 255) throw new UsherError('usage', 'the name has more than 255 bytes')
+    const name = options.name ?? options.clientId ?? ''
+    if (Buffer.byteLength(name) > 255) throw new UsherError('usage', 'the name has more than 255 bytes')
     const known = options.clientId !== undefined || options.producer !== undefined
     this.#sequence = options.firstSequence ?? (known ? undefined : 1)
-    void this.#dialer.dial(this.#ending.signal)
+    const settings = settingsOf(options)
+    const stats = this.#stats
+    const outbox = new Outbox(options.crc32c ?? crc32c, (unit, frameBytesMax) => this.#tooLarge(unit, frameBytesMax))
+    this.#settings = settings
+    this.#outbox = outbox
+    this.#room = new Room(outbox, settings)
+    this.#departures = new Departures({
+      outbox, settings, stats,
+      connection: () => this.#link.connection,
+      onFlushed: () => this.#room.settled(),
+    })
+    this.#link = new Link({
+      addresses: options.addresses, settings, producer: this.producer, name, crc32c: options.crc32c, outbox, stats, events: this,
+      closing: () => this.#closing !== undefined,
+      onAck: (first, jobs) => this.#onAck(first, jobs),
+      onRefused: (connection, jobs) => this.#onRefused(connection, jobs),
+      onCredit: () => this.#departures.flush(),
+      onOpen: () => {
+        this.#departures.hasten()
+        this.#departures.flush()
+      },
+      onLost: () => this.#departures.hasten(),
+    })
+    this.#link.dial()
   }
 
   get stats(): Readonly<ClientStats> & { readonly heldJobs: number; readonly heldBytes: number; readonly credit: number } {
     const { heldJobs, heldBytes } = this.#outbox
-    return { ...this.#stats, heldJobs, heldBytes, credit: this.#connection?.credit ?? 0 }
+    return { ...this.#stats, heldJobs, heldBytes, credit: this.#link.connection?.credit ?? 0 }
   }
 
   /** The host that jobs go to now. */
-  get connectedTo(): { readonly address: string; readonly host: string; readonly instance: string } | undefined {
-    const connection = this.#connection
-    if (connection === undefined) return undefined
-    return { address: formatAddress(connection.address), host: connection.welcome.host, instance: connection.welcome.instance }
+  get connectedTo(): ConnectedTo | undefined {
+    return this.#link.connectedTo
   }
 
   /** Why there is no connection, or why the last one ended. */
   get lastError(): UsherError | undefined {
-    return this.#lastError
+    return this.#link.lastError
   }
 
   idOf(sequence: number): string {
@@ -170,7 +132,7 @@ export class Client extends EventEmitter<ClientEvents> {
    */
   async send(job: JobInput, options: SendOptions & { readonly sequence?: number } = {}): Promise<Accepted> {
     const deadlineMs = this.#deadline(options)
-    if (this.#full) {
+    if (this.#room.full) {
       if (this.#settings.whenFull === 'reject') {
         const { heldJobs, heldBytes } = this.#outbox
         const message = `${heldJobs} jobs (${heldBytes} bytes) are held already`
@@ -204,7 +166,7 @@ export class Client extends EventEmitter<ClientEvents> {
         const numbered = 'job' in item ? (item as NumberedJob) : { job: item as JobInput, sequence: undefined }
         try {
           // The time of a job begins when there is room for it: the iterable is as long as it likes.
-          if (this.#full) await this.#whenRoom(Infinity, options.signal)
+          if (this.#room.full) await this.#whenRoom(Infinity, options.signal)
           this.#encode(owner, numbered.job, numbered.sequence, this.#deadline(options))
         } catch (error) {
           owner.rejected(withId(error, numbered.sequence === undefined ? undefined : this.idOf(numbered.sequence)))
@@ -219,7 +181,7 @@ export class Client extends EventEmitter<ClientEvents> {
 
   /** A run of jobs that is encoded already: the way for load generators. */
   async sendEncoded(jobs: EncodedJobs, options: BatchOptions = {}): Promise<BatchResult> {
-    if (this.#full) await this.#whenRoom(this.#deadline(options), options.signal)
+    if (this.#room.full) await this.#whenRoom(this.#deadline(options), options.signal)
     this.#open()
     this.#checkSequences(jobs.first, jobs.count)
     const owner = new BatchOwner(options)
@@ -235,27 +197,25 @@ export class Client extends EventEmitter<ClientEvents> {
 
   /** Resolves when there is room for another job; for callers of send() that don't wait for its answers. */
   async whenRoom(options: SendOptions = {}): Promise<void> {
-    if (this.#full) await this.#whenRoom(this.#deadline(options), options.signal)
+    if (this.#room.full) await this.#whenRoom(this.#deadline(options), options.signal)
   }
 
   /** Sends what lingers, and resolves when nothing is held any more: each job has had its answer or its time. */
   async drain(): Promise<void> {
     if (this.#outbox.heldJobs === 0) return
-    this.#draining++
-    this.#flush()
-    await new Promise<void>((resolve) => this.#empty.push(resolve))
-    this.#draining--
+    await this.#departures.draining(() => this.#room.whenEmpty())
   }
 
   /** Takes no more jobs, waits for the answers of those it has, says GOODBYE. */
   close(): Promise<void> {
+    this.#room.close()
     this.#closing ??= (async () => {
       await this.drain()
-      const connection = this.#connection
+      const { connection, signal } = this.#link
       if (connection !== undefined && !this.#closed) {
         connection.goodbye()
         const gone = once(this, 'disconnected')
-        await Promise.race([gone, sleep(goodbyeMs, undefined, { signal: this.#ending.signal }).catch(() => undefined)])
+        await Promise.race([gone, sleep(goodbyeMs, undefined, { signal }).catch(() => undefined)])
       }
       this.destroy()
     })()
@@ -267,14 +227,12 @@ export class Client extends EventEmitter<ClientEvents> {
     if (this.#closed) return
     this.#closed = true
     this.#closing ??= Promise.resolve()
-    this.#ending.abort()
-    clearTimeout(this.#linger)
-    clearTimeout(this.#pause)
-    clearImmediate(this.#immediate)
-    this.#connection?.destroy(new UsherError('closed', 'the client was closed'))
+    this.#room.close()
+    this.#departures.stop()
+    this.#link.end()
     for (const unit of this.#outbox.units()) this.#giveUp(unit, 'closed')
     this.#deadlines.stop()
-    this.#wake()
+    this.#room.wake()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -282,11 +240,6 @@ export class Client extends EventEmitter<ClientEvents> {
   }
 
   // Jobs in.
-
-  get #full(): boolean {
-    const { heldJobs, heldBytes } = this.#outbox
-    return this.#closing === undefined && (heldJobs >= this.#settings.heldJobsMax || heldBytes >= this.#settings.heldBytesMax)
-  }
 
   #open(): void {
     if (this.#closing !== undefined) throw new UsherError('closed', 'the client was closed')
@@ -312,13 +265,10 @@ export class Client extends EventEmitter<ClientEvents> {
       throw new UsherError('usage', 'a producer with a name gives each job its sequence, or sets firstSequence')
     }
     const { job, problem } = parseJobSpec(input)
-    if (problem !== undefined) throw problemError(problem)
+    if (problem !== undefined) throw withId(problemError(problem), given === undefined ? undefined : this.idOf(given))
     this.#checkSequences(sequence, 1)
     if (given === undefined) this.#sequence = sequence + 1
-    if (this.#slab.length > 0 && this.#slab.length > this.#slab.capacity - 4096) this.#slab = new ByteWriter(slabBytes)
-    const start = this.#slab.length
-    encodeJob(this.#slab, sequence, job)
-    const unit = new Unit(owner, sequence, 1, this.#slab.view(start), deadlineMs)
+    const unit = new Unit(owner, sequence, 1, this.#slab.encode(sequence, job), deadlineMs)
     owner.expect(1)
     this.#hold(unit)
     return unit
@@ -327,70 +277,20 @@ export class Client extends EventEmitter<ClientEvents> {
   #hold(unit: Unit): void {
     this.#outbox.add(unit)
     this.#deadlines.add(unit.deadlineMs)
-    const { batchBytes, batchJobs, lingerMs } = this.#settings
-    if (this.#outbox.queuedBytes >= batchBytes || this.#outbox.queuedJobs >= batchJobs || this.#draining > 0) return this.#flush()
-    if (this.#linger !== undefined || this.#immediate !== undefined) return
-    const lingered = (): void => {
-      this.#linger = undefined
-      this.#immediate = undefined
-      this.#due = true
-      this.#flush()
-    }
-    if (lingerMs === 0) this.#immediate = setImmediate(lingered)
-    else this.#linger = setTimeout(lingered, lingerMs)
+    this.#departures.added()
   }
 
   async #whenRoom(deadlineMs: number, signal: AbortSignal | undefined): Promise<void> {
-    const unlessAborted = (): void => {
-      if (signal?.aborted === true) throw new UsherError('aborted', 'given up while waiting for room; the job was not sent')
-    }
-    while (this.#full) {
-      unlessAborted()
-      const leftMs = deadlineMs - performance.now()
-      if (leftMs <= 0) throw new UsherError('timed_out', 'no room in time; the job was not sent', { cause: this.#lastError })
-      await new Promise<void>((resolve) => {
-        const woken = (): void => {
-          clearTimeout(timer)
-          signal?.removeEventListener('abort', woken)
-          resolve()
-        }
-        const timer = leftMs === Infinity ? undefined : setTimeout(woken, Math.min(leftMs, timerMostMs))
-        signal?.addEventListener('abort', woken)
-        this.#room.push(woken)
-      })
-    }
-    unlessAborted()
+    await this.#room.whenRoom(deadlineMs, signal, () => this.lastError)
     this.#open()
   }
 
-  // Frames out.
-
-  #flush(): void {
-    const connection = this.#connection
-    if (connection === undefined || connection.leaving || this.#pause !== undefined) return
-    const { batchBytes, batchJobs } = this.#settings
-    const { frameBytesMax } = connection.welcome
-    const frameJobsMax = Math.min(connection.welcome.frameJobsMax, countMaxPerFrame)
-    for (;;) {
-      const all = this.#due || this.#draining > 0
-      if (!all && this.#outbox.queuedBytes < batchBytes && this.#outbox.queuedJobs < batchJobs) break
-      const { credit } = connection
-      const frame = this.#outbox.takeFrame({ batchBytes, batchJobs, frameBytesMax, frameJobsMax, credit })
-      if (frame === undefined) break
-      this.#stats.sentJobs += frame.readUInt16LE(10)
-      this.#stats.sentBytes += frame.length
-      connection.sendJobs(frame)
-    }
-    if (this.#outbox.queuedJobs === 0) this.#due = false
-    this.#settled()
-  }
+  // Answers in.
 
   #tooLarge(unit: Unit, frameBytesMax: number): void {
     this.#stats.refusedJobs++
     this.#outbox.fail(unit, unit.first, tooLargeError(this.idOf(unit.first), unit.bytes.length, frameBytesMax))
   }
-
-  // Answers in.
 
   #onRefused(connection: Connection, jobs: readonly RefusedJob[]): void {
     for (const job of jobs) {
@@ -404,46 +304,21 @@ export class Client extends EventEmitter<ClientEvents> {
         if (code === 'draining' || code === 'retired') connection.leaving = true
         this.#outbox.delay(unit, sequence, error)
       } else {
-        this.#dialer.productive()
+        this.#link.productive()
         this.#stats.refusedJobs++
         const doubt = unit.doubt && error.retryable
         this.#outbox.fail(unit, sequence, doubt ? inDoubtError(this.idOf(sequence), 'refused', error) : error)
       }
     }
-    this.#pauseDelayed(connection)
-    this.#settled()
-    this.#leaveWhenAnswered(connection)
+    this.#departures.pauseForDelayed(connection)
+    this.#room.settled()
   }
 
-  /** Refusals that pass with time hold back everything: whatever made a store refuse one job makes it refuse the next. */
-  #pauseDelayed(connection: Connection): void {
-    if (this.#pause !== undefined || this.#outbox.delayedUnits === 0) return
-    const { backoffBaseMs, backoffMostMs, random } = this.#settings
-    const waitMs = connection.leaving ? 0 : fullJitterMs(this.#refusals++, backoffBaseMs, backoffMostMs, random)
-    this.#pause = setTimeout(() => {
-      this.#pause = undefined
-      this.#outbox.resume()
-      this.#due = true
-      this.#flush()
-    }, waitMs)
-  }
-
-  #onAck(connection: Connection, first: number, jobs: number): void {
-    const accepted = this.#outbox.acknowledge(first, jobs)
-    this.#stats.acceptedJobs += accepted
-    this.#dialer.productive()
-    this.#refusals = 0
-    this.#settled()
-    this.#leaveWhenAnswered(connection)
-  }
-
-  #settled(): void {
-    if (this.#room.length > 0 && !this.#full) this.#wake()
-    if (this.#outbox.heldJobs === 0) for (const resolve of this.#empty.splice(0)) resolve()
-  }
-
-  #wake(): void {
-    for (const woken of this.#room.splice(0)) woken()
+  #onAck(first: number, jobs: number): void {
+    this.#stats.acceptedJobs += this.#outbox.acknowledge(first, jobs)
+    this.#link.productive()
+    this.#departures.productive()
+    this.#room.settled()
   }
 
   // Time.
@@ -468,72 +343,14 @@ export class Client extends EventEmitter<ClientEvents> {
       const id = this.idOf(sequence)
       if (sent) {
         this.#stats.inDoubtJobs++
-        this.#outbox.fail(unit, sequence, inDoubtError(id, why, unit.refusal ?? this.#lastError))
+        this.#outbox.fail(unit, sequence, inDoubtError(id, why, unit.refusal ?? this.lastError))
       } else {
         const refusal = why === 'timed_out' ? unit.refusal : undefined
-        this.#outbox.fail(unit, sequence, refusal ?? unsentError(id, why, this.#lastError))
+        this.#outbox.fail(unit, sequence, refusal ?? unsentError(id, why, this.lastError))
       }
     }
-    this.#settled()
+    this.#room.settled()
   }
-
-  // Connections: one at a time, over all addresses.
-
-  async #openConnection(address: Address): Promise<void> {
-    const { connectTimeoutMs, silenceMs } = this.#settings
-    const settings = { producer: this.producer, name: this.#name, connectTimeoutMs, silenceMs, crc32c: this.#options.crc32c }
-    await Connection.open(address, settings, this.#ending.signal, (connection) => this.#adopt(connection))
-  }
-
-  #adopt(connection: Connection): void {
-    this.#connection = connection
-    this.#stats.connections++
-    connection.attach(
-      {
-        onAck: (first, jobs) => this.#onAck(connection, first, jobs),
-        onRefused: (jobs) => this.#onRefused(connection, jobs),
-        onCredit: () => this.#flush(),
-        onGoodbye: (goodbye) => this.#onGoodbye(connection, goodbye),
-        onEnd: (error) => this.#onEnd(connection, error),
-      },
-      () => this.#outbox.flyingUnits > 0,
-    )
-    if (this.#connection !== connection) return
-    this.emit('connected', this.connectedTo!)
-    this.#due = true
-    this.#flush()
-  }
-
-  #onGoodbye(connection: Connection, goodbye: Goodbye): void {
-    this.#dialer.left(connection.address, goodbye.addresses)
-    this.emit('goodbye', { ...goodbye, address: formatAddress(connection.address) })
-    this.#leaveWhenAnswered(connection)
-  }
-
-  /** A host that takes no more jobs is left as soon as it has answered those it has. */
-  #leaveWhenAnswered(connection: Connection): void {
-    if (!connection.leaving || this.#connection !== connection || this.#outbox.flyingUnits > 0) return
-    if (this.#closing !== undefined && this.#outbox.heldJobs === 0) return
-    connection.destroy(new UsherError('draining', `${formatAddress(connection.address)} takes no more jobs`))
-  }
-
-  #onEnd(connection: Connection, error: UsherError): void {
-    if (this.#connection !== connection) return
-    this.#connection = undefined
-    this.#lastError = error
-    this.#stats.resentJobs += this.#outbox.ground()
-    this.#due = true
-    this.emit('disconnected', { address: formatAddress(connection.address), error })
-    this.#dialer.lost(connection.address)
-    const finished = this.#closing !== undefined && this.#outbox.heldJobs === 0
-    if (!this.#closed && !finished) void this.#dialer.dial(this.#ending.signal)
-  }
-}
-
-export interface ConnectOptions extends ClientOptions {
-  /** For the first connection; afterwards the client connects again by itself for as long as it lives. */
-  readonly connectWithinMs?: number
-  readonly signal?: AbortSignal
 }
 
 /**
@@ -542,32 +359,11 @@ export interface ConnectOptions extends ClientOptions {
  */
 export const connect = async (options: ConnectOptions): Promise<Client> => {
   const client = new Client(options)
-  const hopeless = new Set<string>()
-  const addresses = parseAddresses(options.addresses)
-  const withinMs = options.connectWithinMs ?? 10_000
   try {
-    await new Promise<void>((resolve, reject) => {
-      const fail = (error: UsherError): void => {
-        clearTimeout(timer)
-        reject(error)
-      }
-      const abort = (): void => fail(new UsherError('aborted', 'given up while connecting'))
-      const timer = setTimeout(() => {
-        const last = client.lastError
-        const why = last === undefined ? '' : `: ${last.message}`
-        fail(new UsherError('disconnected', `no host could be reached within ${withinMs} ms${why}`, { cause: last }))
-      }, withinMs)
-      client.once('connected', () => {
-        clearTimeout(timer)
-        resolve()
-      })
-      client.on('unreachable', ({ address, error }) => {
-        if (error.retryable) hopeless.delete(address)
-        else hopeless.add(address)
-        if (hopeless.size >= addresses.length) fail(error)
-      })
-      if (options.signal?.aborted === true) abort()
-      options.signal?.addEventListener('abort', abort, { once: true })
+    await firstConnection(client, {
+      addresses: parseAddresses(options.addresses).length,
+      withinMs: options.connectWithinMs ?? connectWithinMs,
+      signal: options.signal,
     })
   } catch (error) {
     client.destroy()
@@ -575,4 +371,3 @@ export const connect = async (options: ConnectOptions): Promise<Client> => {
   }
   return client
 }
-

@@ -51,6 +51,26 @@ export interface ClientOptions {
   readonly random?: () => number
 }
 
+export interface ConnectOptions extends ClientOptions {
+  /** For the first connection; afterwards the client connects again by itself for as long as it lives. */
+  readonly connectWithinMs?: number
+  /** Gives up connecting. */
+  readonly signal?: AbortSignal
+}
+
+export interface SendOptions {
+  readonly signal?: AbortSignal
+  /** Instead of the client's. */
+  readonly timeoutMs?: number
+}
+
+export interface BatchOptions extends SendOptions {
+  /** Called for each run of accepted jobs. */
+  readonly onAccepted?: (first: number, jobs: number) => void
+  /** Called for each job that wasn't; the result then lists none, so that memory stays constant. */
+  readonly onFailed?: (error: UsherError) => void
+}
+
 export type Settings = Required<Omit<ClientOptions, 'addresses' | 'clientId' | 'producer' | 'firstSequence' | 'crc32c' | 'name'>>
 
 export const defaults: Settings = {

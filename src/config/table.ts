@@ -91,9 +91,12 @@ export const topKeys = {
       default: { text: 'the value of `lease`', of: (shown: (key: string) => unknown) => shown('lease') },
     },
   ),
-  retention: key('retentionMs', duration(60_000, 3_650 * dayMs), 'How long the files of finished jobs are kept.', {
-    default: '7 days',
-  }),
+  retention: key(
+    'retentionMs',
+    duration(60_000, 3_650 * dayMs),
+    'How long the files of finished jobs are kept. In this version nothing is removed yet, whatever it says.',
+    { default: '7 days' },
+  ),
   host: key('host', hostName, 'What this host is called in the store, in traces and in logs.', {
     default: { text: 'the name of the machine', of: () => hostText(hostname()) },
     shared: false,
@@ -211,7 +214,7 @@ export const driverKeys = {
     grace: key('grace', seconds(0, 3_600 * second), 'Between SIGTERM and SIGKILL for a job whose duration is used up.', {
       default: '5 s',
     }),
-    keep_runs: key('keep_runs', seconds(60 * second, 3_650 * dayMs), 'How long the record of an ended run is kept at least.', {
+    keep_runs: key('keep_runs', seconds(3_600 * second, 3_650 * dayMs), 'How long the record of an ended run is kept at least.', {
       default: '1 day',
     }),
   },

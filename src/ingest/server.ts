@@ -212,7 +212,8 @@ export class IngestServer {
   }
 }
 
-const listenError = (error: unknown, host: string, port: number): UsherError => {
+/** Why listening there failed, in words. */
+export const listenError = (error: unknown, host: string, port: number): UsherError => {
   const errno = errnoOf(error)
   if (errno === 'EADDRINUSE') {
     return new UsherError('address_in_use', `${host}:${port} is already taken: another usher on this machine? Choose another with --listen`, { cause: error })

@@ -57,10 +57,16 @@ export const readIdentity = async (store: Store): Promise<Identity | null> => {
   return parseIdentity(await store.read(identityName))
 }
 
-/** Rejects with store_wrong when the directory is no longer the store it was: the caller must stop writing. */
+/**
+ * Rejects with store_wrong when the directory is another store now: the caller must stop for good; and with store_unavailable
+ * when it is none, as where a share isn't mounted: it must write nothing until it is back.
+ */
 export const verifyIdentity = async (store: Store, uuid: string): Promise<void> => {
   const identity = await readIdentity(store)
-  if (identity === null) throw wrong(`${identityName} is gone: is the share still mounted?`)
+  if (identity === null) {
+    const details = { operation: 'read', name: identityName, errno: 'ENOENT' }
+    throw new UsherError('store_unavailable', `${identityName} is gone: is the share still mounted?`, { details })
+  }
   if (identity.uuid !== uuid) throw wrong(`the directory is the store ${identity.uuid} now, not ${uuid} any more`)
 }
 

@@ -6,7 +6,7 @@
 import { setMaxListeners } from 'node:events'
 import { fullJitter, sleep } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
-import { invariant, messageOf, UsherError } from '../base/errors.ts'
+import { invariant, UsherError } from '../base/errors.ts'
 import { Wakeup } from '../base/wakeup.ts'
 import type { Books, SegmentBook } from './books.ts'
 import type { Driver, Origin, Outcome, Submission } from './driver.ts'

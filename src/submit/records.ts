@@ -165,6 +165,8 @@ export interface RequestRecord extends Base {
   readonly k: 'request'
   readonly request: string
   readonly result: string
+  /** Jobs that were named and are not in a state to be decided on. */
+  readonly unfit?: readonly string[]
 }
 
 export type LedgerRecord =

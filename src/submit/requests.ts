@@ -77,7 +77,9 @@ export const carryOutRequests = async (options: RequestsOptions): Promise<void> 
       ...(request.jobId === undefined ? {} : { jobId: request.jobId }),
     }))
     const count = [...chosen.values()].reduce((sum, indexes) => sum + indexes.length, 0)
-    records.push({ k: 'request', request: id, result: `${request.as}: ${count} jobs` })
+    const unfit = unfitOf(books, request, chosen)
+    const result = `${request.as}: ${count} ${count === 1 ? 'job' : 'jobs'}`
+    records.push({ k: 'request', request: id, result, ...(unfit.length > 0 ? { unfit } : {}) })
     await record(ledger, books, records)
     await store.remove(requestName(id))
     log('info', `request ${id} of ${request.by}: ${request.as} for ${count} jobs`)
@@ -87,6 +89,14 @@ export const carryOutRequests = async (options: RequestsOptions): Promise<void> 
 
 const record = async (ledger: Ledger, books: Books, records: readonly Unstamped[]): Promise<void> => {
   for (const written of await ledger.append(records)) books.apply(written)
+}
+
+/** Jobs that the request names and that nothing was decided on. */
+const unfitOf = (books: Books, request: Request, chosen: ReadonlyMap<SegmentBook, readonly number[]>): string[] => {
+  if (request.jobs === 'all') return []
+  const fit = new Set<string>()
+  for (const [segment, indexes] of chosen) for (const index of indexes) fit.add(books.idAt(segment, index))
+  return request.jobs.filter((id) => !fit.has(id))
 }
 
 const choose = (books: Books, request: Request): Map<SegmentBook, number[]> => {

@@ -333,19 +333,28 @@ const ledgerSteps = (occurrence: Occurrence, authors: ReadonlyMap<number, Author
   return steps
 }
 
+export interface NotedJob {
+  readonly id: string
+  readonly cluster: string
+  readonly segment: string
+  readonly index: number
+  readonly reason: string
+  readonly at: string
+}
+
 /** Lists the jobs that have a note: dead letters, or jobs in doubt. */
 export const listNoted = async (
   store: Store,
   which: 'dead' | 'doubt',
-): Promise<{ id: string; segment: string; index: number; reason: string; at: string }[]> => {
+): Promise<NotedJob[]> => {
   const books = new Books()
   await readLedgers(store, (record) => books.apply(record), { tolerateDamage: true })
   const wanted = which === 'dead' ? [state.dead] : [state.doubt]
-  const found: { id: string; segment: string; index: number; reason: string; at: string }[] = []
+  const found: NotedJob[] = []
   for (const segment of books.segments.values()) {
     for (const [index, note] of segment.notes) {
       if (!wanted.includes(segment.states?.[index] as never)) continue
-      found.push({ id: books.idAt(segment, index), segment: segment.ref, index, reason: note.reason, at: note.at })
+      found.push({ id: books.idAt(segment, index), cluster: books.clusterAt(segment, index), segment: segment.ref, index, reason: note.reason, at: note.at })
     }
   }
   return found

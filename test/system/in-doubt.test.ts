@@ -69,7 +69,7 @@ describe('a cluster that takes a job and never answers', () => {
     await inDoubt(store, 3)
     expect([...cluster.taken.values()]).toEqual([1, 1, 1])
 
-    expect(await command('resolve', ids[0]!, '--as', 'submitted', '--job-id', '4711')).toBe('submitted: 1 jobs\n')
+    expect(await command('resolve', ids[0]!, '--as', 'submitted', '--job-id', '4711')).toBe('submitted: 1 job\n')
     await inDoubt(store, 2)
     const { state, cluster: at, steps } = await traceOf(store, ids[0]!)
     expect(state).toBe('submitted')
@@ -79,7 +79,7 @@ describe('a cluster that takes a job and never answers', () => {
     // An operator who made sure that the cluster hasn't got it.
     cluster.forget(ids[1]!)
     cluster.onPost = () => ({ status: 200 })
-    expect(await command('resolve', ids[1]!, '--as', 'absent')).toBe('absent: 1 jobs\n')
+    expect(await command('resolve', ids[1]!, '--as', 'absent')).toBe('absent: 1 job\n')
     await inDoubt(store, 1)
     expect(cluster.times(ids[1]!)).toBe(1)
     expect(cluster.attempts(ids[1]!)).toBe(2)

@@ -1,7 +1,7 @@
 // A store that fails: producers are refused with a code that says to try again, nothing acknowledged is lost, and
 // accepting goes on by itself when the store works again.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Client, UsherError } from '../../src/client/client.ts'
@@ -135,6 +135,25 @@ describe.skipIf(!isRoot)('a file system that', () => {
       return after.acked.length === 10
     })
     await expectOnce(sink, store, [...before.acked, ...after.acked])
+    expect(await server.end('SIGTERM'), server.log).toBe(0)
+  })
+
+  it('is away for a while makes the instance wait, and go on when it is back', async () => {
+    const { server, sink, store } = await start({})
+    const before = await load(server.address, onceTrue())
+    renameSync(store, `${store}-away`)
+    await until('jobs are accepted no more', async () => {
+      const { acked } = await load(server.address, onceTrue())
+      before.acked.push(...acked)
+      return acked.length === 0
+    })
+    // Nothing is made in the place where the share is not mounted.
+    expect(existsSync(store)).toBe(false)
+    renameSync(`${store}-away`, store)
+    let after: string[] = []
+    await until('jobs are accepted again', async () => (after = (await load(server.address, onceTrue())).acked).length === 10)
+    await expectOnce(sink, store, [...before.acked, ...after])
+    expect(server.exited, server.log).toBe(false)
     expect(await server.end('SIGTERM'), server.log).toBe(0)
   })
 

@@ -27,8 +27,7 @@ afterEach(async () => {
   expect(process.listenerCount('SIGINT')).toBe(0)
 })
 
-const run = async (input: string | Buffer | Readable, options: Partial<SendOptions> = {}) => {
-  const out: string[] = []
+const run = async (input: string | Buffer | Readable, options: Partial<SendOptions> = {}, out: string[] = []) => {
   const err: string[] = []
   const stdin = input instanceof Readable ? input : Readable.from([Buffer.from(input)], { objectMode: false })
   const status = await send(
@@ -96,6 +95,40 @@ describe('usher send', () => {
     const { address } = server
     await server.close()
     await expect(run(good, { to: address, timeout: 0.1 })).rejects.toMatchObject({ code: 'disconnected' })
+  })
+
+  it('ends its JSON with the summary also where nothing or not all could be sent', async () => {
+    const summaryAfter = async (ending: (out: string[]) => Promise<unknown>): Promise<unknown> => {
+      const out: string[] = []
+      await ending(out)
+      return JSON.parse(out.join('').trimEnd().split('\n').at(-1) ?? '')
+    }
+    const nothing = { sent: 0, accepted: 0, refused: 0, inDoubt: 0, seconds: expect.any(Number) }
+    const input = Buffer.from(`${good}\n${good}\n`)
+    const damaged = gzipSync(input).subarray(0, -4)
+    // The two jobs are unpacked before the end of the gzip is missed: what was taken has its answer.
+    expect(
+      await summaryAfter((out) => expect(run(damaged, {}, out)).rejects.toMatchObject({ code: 'input_invalid' })),
+    ).toMatchObject({ accepted: server.sequences.length, refused: 0 })
+    const ids = join(folder, 'no-such-folder', 'ids')
+    expect(
+      await summaryAfter((out) => expect(run(input, { ids }, out)).rejects.toMatchObject({ code: 'unavailable' })),
+    ).toMatchObject({ sent: 2, accepted: 2 })
+    const { address } = server
+    await server.close()
+    const unreachable = (out: string[]) => expect(run(good, { to: address, timeout: 0.1 }, out)).rejects.toMatchObject({ code: 'disconnected' })
+    expect(await summaryAfter(unreachable)).toEqual(nothing)
+    const interrupted = async (out: string[]): Promise<void> => {
+      const running = run(good, { to: address }, out)
+      process.emit('SIGINT')
+      expect((await running).status).toBe(130)
+    }
+    expect(await summaryAfter(interrupted)).toEqual(nothing)
+    const nonsense = (out: string[]) => expect(run(good, { to: 'a:b:c' }, out)).rejects.toMatchObject({ code: 'usage' })
+    expect(await summaryAfter(nonsense)).toEqual(nothing)
+    const people: string[] = []
+    await expect(run(good, { to: address, timeout: 0.1, json: false }, people)).rejects.toMatchObject({ code: 'disconnected' })
+    expect(people).toEqual([])
   })
 
   it('throws for a file that is not there and an address that is none', async () => {

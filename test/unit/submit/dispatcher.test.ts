@@ -211,9 +211,9 @@ describe('the dispatcher', () => {
       random: () => 0.5,
       mayAct: () => true,
       origin: { term: 1, host: 'h', instance: 'i', version: '0' },
-      read: (of) => {
+      read: (segment) => {
         reads += 1
-        return Promise.resolve(linesFor(Number(of.split('/')[1])))
+        return Promise.resolve(linesFor(Number(segment.split('/')[1])))
       },
       windowBytesMax: 1,
       retryMinMs: 20,

@@ -12,7 +12,9 @@ import { encodeRecord } from '../../../src/submit/records.ts'
 import type { AdmitRecord, LedgerRecord } from '../../../src/submit/records.ts'
 
 const folders: string[] = []
+const ledgers: Ledger[] = []
 afterEach(async () => {
+  for (const ledger of ledgers.splice(0)) await ledger.close()
   for (const folder of folders.splice(0)) await rm(folder, { recursive: true })
 })
 const open = async (): Promise<{ store: DirectoryStore; folder: string }> => {
@@ -32,10 +34,16 @@ const admit = (number: number, duplicate = false): Omit<AdmitRecord, 'term' | 'a
   ...(duplicate ? { duplicates: [[0, 0]] } : {}),
 })
 
+const create = async (options: Parameters<typeof Ledger.create>[0]): Promise<Ledger> => {
+  const ledger = await Ledger.create(options)
+  ledgers.push(ledger)
+  return ledger
+}
+
 const lead = async (store: DirectoryStore, term: number): Promise<{ ledger: Ledger; books: Books }> => {
   const books = new Books()
   const read = await readLedgers(store, (record) => books.apply(record))
-  return { ledger: await Ledger.create({ store, storeUuid: 'u', term, by, read: read.extents }), books }
+  return { ledger: await create({ store, storeUuid: 'u', term, by, read: read.extents }), books }
 }
 
 describe('the ledger', () => {
@@ -88,7 +96,7 @@ describe('the ledger', () => {
       }
     }
     const broken = new Broken(folder)
-    const ledger = await Ledger.create({ store: broken, storeUuid: 'u', term: 1, by, read: [], fileBytesMax: 600 })
+    const ledger = await create({ store: broken, storeUuid: 'u', term: 1, by, read: [], fileBytesMax: 600 })
     await ledger.append([admit(1)])
     failing = true
     const results = await Promise.allSettled(Array.from({ length: 8 }, (_, index) => ledger.append([admit(index + 2)])))
@@ -104,7 +112,7 @@ describe('the ledger', () => {
 
   it('goes on in another file when one has grown', async () => {
     const { store } = await open()
-    const ledger = await Ledger.create({ store, storeUuid: 'u', term: 1, by, read: [], fileBytesMax: 500 })
+    const ledger = await create({ store, storeUuid: 'u', term: 1, by, read: [], fileBytesMax: 500 })
     await Promise.all(Array.from({ length: 20 }, (_, index) => ledger.append([admit(index + 1, index > 0)])))
     await ledger.append([admit(21, true)])
     await ledger.close()
