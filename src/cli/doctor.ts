@@ -48,21 +48,46 @@ const diagnoseStore = async (config: Config): Promise<Diagnosis[]> => {
   }
 }
 
+/** Where to look, by what the driver goes through. */
+const placeToLook = (name: string, cluster: ClusterConfig): string => {
+  const section = `[cluster.${name}]`
+  switch (cluster.driver) {
+    case 'local':
+      return 'build the runner on this machine: npm run build:native'
+    case 'slurm':
+      return cluster.url === undefined
+        ? "run 'scontrol ping' and 'sbatch --test-only' on this host as this user"
+        : `check slurmrestd at ${cluster.url}, and url, user and token_file in ${section}`
+    case 'http':
+      return `check that ${cluster.url} answers this host, and url and token_file in ${section}`
+    case 'command':
+      return `run '${(cluster.preflight ?? cluster.submit)[0]}' on this host as this user, and check its path in ${section}`
+    case 'discard':
+      return `check ${section}`
+  }
+}
+
+/** The driver's own reason, and what to do about it. */
+export const clusterRemedy = (name: string, cluster: ClusterConfig, reason: string): string =>
+  `${reason}. This host submits nothing to ${name} until that is mended: ${placeToLook(name, cluster)}`
+
 const diagnoseCluster = async (name: string, cluster: ClusterConfig, config: Config): Promise<Diagnosis> => {
   const found = { subject: `cluster ${name}`, name: `${cluster.driver} preflight` } as const
-  const remedy = `see [cluster.${name}] in 'usher config show': this host could not submit to it`
+  const failure = (reason: string): Diagnosis => ({
+    ...found, ok: false, detail: reason, remedy: clusterRemedy(name, cluster, reason),
+  })
   try {
     const { createDriver } = await import('../submit/drivers/registry.ts')
     const driver = createDriver(cluster, { cluster: name, storeDirectory: config.store, host: config.host, log: () => {} })
     try {
       const result = await driver.preflight(AbortSignal.timeout(preflightMs))
-      return result.ok ? { ...found, ok: true, detail: result.detail } : { ...found, ok: false, detail: result.reason, remedy }
+      return result.ok ? { ...found, ok: true, detail: result.detail } : failure(result.reason)
     } finally {
       await driver.close()
     }
   } catch (error) {
     if (isMissingAddon(error)) return { ...found, ok: false, detail: needsAddon }
-    return { ...found, ok: false, detail: messageOf(error), remedy }
+    return failure(firstLine(error))
   }
 }
 

@@ -2,7 +2,7 @@
 // Used by `usher serve` at its start and by `usher doctor`. Leaves nothing behind; never throws.
 import { randomBytes } from 'node:crypto'
 import { readFile, realpath } from 'node:fs/promises'
-import { messageOf } from '../base/errors.ts'
+import { errnoOf, messageOf } from '../base/errors.ts'
 import type { FileOperations } from './file-operations.ts'
 import { realFiles } from './file-operations.ts'
 import { DirectoryStore } from './directory-store.ts'
@@ -102,9 +102,24 @@ const checkSpace = async (store: DirectoryStore, reserveBytes: number): Promise<
   return free > reserveBytes ? fine(text) : bad(text, 'make room on the share, or keep less in reserve')
 }
 
+/** Before the first start there is nothing to check, and that is one finding, not one of each check. */
+const isMissing = async (directory: string, files: FileOperations): Promise<boolean> => {
+  try {
+    await files.stat(directory)
+    return false
+  } catch (error) {
+    // Whatever else is wrong with it, the checks find and say.
+    return errnoOf(error) === 'ENOENT'
+  }
+}
+
 /** All checks, in an order in which the first failure explains the later ones. */
 export const checkStore = async (directory: string, options: CheckOptions): Promise<CheckResult[]> => {
   const files = options.files ?? realFiles
+  if (await isMissing(directory, files)) {
+    const remedy = "'usher serve' makes one; on a share check that it is mounted"
+    return [{ name: 'directory', ...bad(`there is no store at ${directory} yet`, remedy) }]
+  }
   const store = new DirectoryStore(directory, files)
   const results: CheckResult[] = []
   const check = async (name: string, work: () => Promise<Finding>, remedy: string): Promise<boolean> => {

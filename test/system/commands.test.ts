@@ -340,6 +340,12 @@ describe('usher doctor', () => {
     expect(found.ok).toBe(false)
     for (const { remedy } of found.checks.filter(({ ok }) => !ok)) expect(remedy).toBeTypeOf('string')
 
+    const early = JSON.parse((await usher(['doctor', '--json', '--store', join(folder, 'not-yet')])).stdout) as Checks
+    const ofStore = early.checks.filter(({ subject }) => subject === 'store')
+    expect(ofStore.map(({ name, ok }) => [name, ok])).toEqual([['directory', false]])
+    expect(ofStore[0]?.detail).toContain('there is no store')
+    expect(ofStore[0]?.remedy).toContain('usher serve')
+
     const { store } = await start()
     const taken = createServer()
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
@@ -350,6 +356,6 @@ describe('usher doctor', () => {
     const away = await usher(['doctor', '--store', store, '--config', file])
     expect(away.status).toBe(69)
     expect(away.stdout).toContain('ECONNREFUSED')
-    expect(away.stdout).toContain('cluster away')
+    expect(away.stdout).toMatch(/remedy +cluster away, http preflight: .*ECONNREFUSED/)
   })
 })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { codes, UsherError } from '../../../src/base/errors.ts'
-import { renderDiagnoses, statusOf } from '../../../src/cli/doctor.ts'
+import { clusterRemedy, renderDiagnoses, statusOf } from '../../../src/cli/doctor.ts'
 import { asUsherError, reportError } from '../../../src/cli/exit.ts'
 import { painter } from '../../../src/cli/output.ts'
 import { createProgram, run } from '../../../src/cli/program.ts'
@@ -125,6 +125,17 @@ describe('usher doctor', () => {
 
   it('ends with 0 if all is well, 69 if only a cluster fails, else 78', () => {
     expect([[good], [good, away], [bad], [bad, away]].map(statusOf)).toEqual([0, 69, 78, 78])
+  })
+
+  it("says of a failing cluster the driver's reason and where to look", () => {
+    const slurm = { driver: 'slurm', hold: false, in_flight: 8, timeout: 30, settle: 30, min_job_age: 300 } as const
+    const commands = clusterRemedy('main', slurm, 'scontrol ping: it exited with 1')
+    expect(commands).toMatch(/^scontrol ping: it exited with 1\. .* main .*'scontrol ping'/)
+    const rest = clusterRemedy('main', { ...slurm, url: 'unix:/run/slurmrestd' }, 'ECONNREFUSED')
+    expect(rest).toMatch(/^ECONNREFUSED\. .*slurmrestd at unix:\/run\/slurmrestd.*\[cluster\.main\]/)
+    const command = { driver: 'command', submit: ['/opt/submit', '-x'], timeout: 60, in_flight: 4, settle: 60 } as const
+    expect(clusterRemedy('b', command, 'no')).toContain("'/opt/submit'")
+    expect(clusterRemedy('b', { ...command, preflight: ['/opt/check'] }, 'no')).toContain("'/opt/check'")
   })
 
   it('prints each check on one line, and what to do', () => {

@@ -41,13 +41,21 @@ describe('the checks of a store', () => {
     expect(mount?.detail).toMatch(/ at \//)
   })
 
-  it('name another identity, too little space, a directory open to everybody and a missing one', async () => {
+  it('name another identity, too little space and a directory open to everybody', async () => {
     expect(failed(await checkStore(root, { reserveBytes: 1, uuid: 'other' }))).toEqual(['identity'])
     expect(failed(await checkStore(root, { reserveBytes: Number.MAX_SAFE_INTEGER }))).toEqual(['space'])
     await chmod(root, 0o777)
     expect(failed(await checkStore(root, { reserveBytes: 1 }))).toEqual(['owner'])
-    const missing = await checkStore(join(root, 'missing'), { reserveBytes: 1 })
-    expect(failed(missing)).toEqual(['mount', 'owner', 'identity', 'space', 'writable'])
+  })
+
+  it('say once that there is no store yet, and leave the others out', async () => {
+    const missing = join(root, 'missing')
+    expect(await checkStore(missing, { reserveBytes: 1 })).toEqual([
+      { name: 'directory', ok: false, detail: `there is no store at ${missing} yet`, remedy: expect.stringContaining('usher serve') },
+    ])
+    // A directory that is there and can't be looked at is another matter.
+    const away = { ...realFiles, stat: () => Promise.reject(Object.assign(new Error('ESTALE'), { code: 'ESTALE' })) }
+    expect(failed(await checkStore(root, { reserveBytes: 1, files: away }))).toContain('owner')
   })
 
   it('find a link that replaces, a listing that hides and data that changes', async () => {
