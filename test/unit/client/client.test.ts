@@ -94,6 +94,16 @@ describe('sending', () => {
     expect(server.sequences).toEqual([1])
   })
 
+  it('names the job that it refuses itself where the caller has numbered it, and mints no id where not', async () => {
+    const server = await serve()
+    const sender = client(server.address)
+    const numbered = await failure(sender.send({ executable: '' }, { sequence: 7 }))
+    expect(numbered).toMatchObject({ code: 'field_invalid', details: { id: sender.idOf(7), field: 'executable' } })
+    const unnumbered = await failure(sender.send({ executable: '' }))
+    expect(unnumbered.details).toEqual({ field: 'executable' })
+    expect(await sender.send(job())).toMatchObject({ id: sender.idOf(1) })
+  })
+
   it('refuses a sequence that is in flight', async () => {
     const server = await serve({ onJobs: () => undefined })
     const sender = client(server.address)
