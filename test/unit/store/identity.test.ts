@@ -58,7 +58,7 @@ describe('the identity of a store', () => {
     await writeFile(join(root, 'store.json'), JSON.stringify(other))
     expect(await refused(verifyIdentity(store, identity.uuid))).toMatch(/is the store 0000/)
     await rm(join(root, 'store.json'))
-    expect(await refused(verifyIdentity(store, identity.uuid))).toMatch(/still mounted/)
+    await expect(verifyIdentity(store, identity.uuid)).rejects.toMatchObject({ code: 'store_unavailable', message: expect.stringMatching(/still mounted/) as string })
   })
 
   it('is made whole or not at all when any call fails, and by the next start then', async () => {
