@@ -22,6 +22,8 @@ export const startServer = async (config) => {
   await writeFile(join(folder, 'usher.toml'), `[log]\nlevel = "warn"\n${config}`)
   const child = spawn(process.execPath, [cli, 'serve', '--json', '--config', join(folder, 'usher.toml'), '--store', store, '--listen', '127.0.0.1:0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
+    // usher refuses variables of its own that it doesn't know.
+    env: Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'USHER_BENCH_DIR')),
   })
   const ready = await new Promise((resolve, reject) => {
     let text = ''

@@ -56,8 +56,15 @@ const ledgerOf = async (store) => {
   return { receipts, seconds: (last - first) / 1000 }
 }
 
-const usherRound = async () => {
+/** A cluster without jobs, and a munged without the credentials of the rounds before: it keeps each for five minutes, and slows down with them. */
+const freshLab = () => {
+  lab('down')
+  spawnSync('munged', ['--stop'], { stdio: 'ignore' })
   lab('up')
+}
+
+const usherRound = async () => {
+  freshLab()
   const inFlight = options.in_flight === undefined ? '' : `in_flight = ${options.in_flight}\n`
   const server = await startServer(`[cluster.slurm]\ndriver = "slurm"\nurl = "unix:${socket}"\n${inFlight}`)
   const client = new Client({ addresses: server.address, timeoutMs: 60_000 })
@@ -81,7 +88,7 @@ const usherRound = async () => {
 }
 
 const sbatchRound = async () => {
-  lab('up')
+  freshLab()
   const loop = 'for ((i = 0; i < $1; i++)); do sbatch --parsable -J bench -D /tmp -o /dev/null -e /dev/null -t 10 --begin="$2" --export=NONE --wrap /bin/true || exit; done'
   const begun = performance.now()
   await run('bash', ['-c', loop, 'loop', `${options.jobs}`, begin], { maxBuffer: 1 << 26 })

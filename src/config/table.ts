@@ -139,7 +139,7 @@ export const sections = {
       'uncommittedBytesMax',
       bytes(1 * MiB, 4_096 * MiB),
       'Jobs waiting for their sync beyond which no more is read.',
-      { default: '64 MiB' },
+      { default: '48 MiB' },
     ),
     output_bytes: key('outputBytesMax', bytes(65_536, 1_024 * MiB), 'Answers that a connection may leave unread.', {
       default: '8 MiB',
