@@ -313,7 +313,7 @@ describe.each<[string, Omit<SlurmOptions, 'driver'>]>([
     )
     // Seen twice, a while apart.
     await until('what was saved is kept', async () => (await driver.confirm([known], never))[0] === 'kept', 30_000)
-    expect(await driver.confirm([old, future], never)).toEqual(['unknown', 'unknown'])
+    expect(await driver.confirm([old, future], never)).toEqual(['doubtful', 'unknown'])
     expect(jobsOf(forgotten.id)).toEqual([])
     // The number is given out again: that is proof by itself, and find isn't fooled by it.
     const next = job({ executable: 'true' })
