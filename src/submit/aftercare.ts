@@ -7,6 +7,7 @@ import { invariant, messageOf } from '../base/errors.ts'
 import { Wakeup } from '../base/wakeup.ts'
 import type { Books, SegmentBook } from './books.ts'
 import type { Confirmation, Driver, Ended } from './driver.ts'
+import { enter } from './ledger.ts'
 import type { Ledger, Unstamped } from './ledger.ts'
 import { runsOf } from './records.ts'
 
@@ -47,10 +48,6 @@ export class Aftercare {
     this.#options = options
     // Every call in flight listens: as many as the driver allows.
     setMaxListeners(0, this.#abort.signal)
-  }
-
-  get size(): number {
-    return this.#held.size + this.#unconfirmed.size + this.#unended.size
   }
 
   /** Before the first submission: takes over what earlier terms left, and begins to watch for ends. */
@@ -112,8 +109,8 @@ export class Aftercare {
     await this.#recordEnds()
   }
 
-  async #write(records: readonly Unstamped[]): Promise<void> {
-    for (const record of await this.#options.ledger.append(records)) this.#options.books.apply(record)
+  #write(records: readonly Unstamped[]): Promise<void> {
+    return enter(this.#options.ledger, this.#options.books, records)
   }
 
   async #recordEnds(): Promise<void> {

@@ -10,6 +10,7 @@ import { invariant, UsherError } from '../base/errors.ts'
 import { Wakeup } from '../base/wakeup.ts'
 import type { Books, SegmentBook } from './books.ts'
 import type { Driver, Origin, Outcome, Submission } from './driver.ts'
+import { enter } from './ledger.ts'
 import type { Ledger, Unstamped } from './ledger.ts'
 import type { Lines } from './lines.ts'
 import { runsOf } from './records.ts'
@@ -68,10 +69,6 @@ export class Dispatcher {
     this.#window = new Window({ cluster, books, clock, read, bytesMax: windowBytesMax, log })
     // Every call in flight listens: as many as the driver allows.
     setMaxListeners(0, this.#abort.signal)
-  }
-
-  get inFlight(): number {
-    return this.#inFlight
   }
 
   /** A segment was admitted, or jobs of it wait again. */
@@ -165,9 +162,8 @@ export class Dispatcher {
     return outcomes
   }
 
-  async #write(records: readonly Unstamped[]): Promise<void> {
-    const { ledger, books } = this.#options
-    for (const record of await ledger.append(records)) books.apply(record)
+  #write(records: readonly Unstamped[]): Promise<void> {
+    return enter(this.#options.ledger, this.#options.books, records)
   }
 
   #recordsOf(of: string, indexes: readonly number[], outcomes: readonly Outcome[]): Unstamped[] {

@@ -8,6 +8,7 @@ import { state } from './books.ts'
 import type { Books, SegmentBook } from './books.ts'
 import { followUpsOf } from './dispatcher.ts'
 import type { Driver } from './driver.ts'
+import { enter } from './ledger.ts'
 import type { Ledger, Unstamped } from './ledger.ts'
 import { runsOf } from './records.ts'
 
@@ -49,10 +50,6 @@ export class DoubtResolver {
     const sinceMs = this.#options.clock.nowMs()
     for (const index of indexes) this.#doubtful.set(`${ref}:${index}`, { ref, index, sinceMs, absentSinceMs: null })
     this.#wakeup.wake()
-  }
-
-  get size(): number {
-    return this.#doubtful.size
   }
 
   stop(): void {
@@ -138,7 +135,7 @@ export class DoubtResolver {
       }
       for (const [segment, indexes] of back) records.push({ k: 'absent', of: segment.ref, jobs: runsOf(indexes) })
       if (records.length === 0) continue
-      for (const record of await this.#options.ledger.append(records)) books.apply(record)
+      await enter(this.#options.ledger, books, records)
       for (const key of resolved) this.#doubtful.delete(key)
       for (const [segment, indexes] of back) this.#options.onWaiting(segment, indexes)
       for (const [ref, index] of found) this.#options.onReceipt(ref, [index])

@@ -11,9 +11,10 @@ import { Wakeup } from '../base/wakeup.ts'
 import { formatSegment } from '../store/layout.ts'
 import type { Books, SegmentBook } from './books.ts'
 import { Lines } from './lines.ts'
-import type { Ledger } from './ledger.ts'
+import { enter } from './ledger.ts'
+import type { Ledger, Unstamped } from './ledger.ts'
 import { countOf, runsOf } from './records.ts'
-import type { LedgerRecord, Runs } from './records.ts'
+import type { Runs } from './records.ts'
 
 /** How far an instance's segments are known to go. */
 export interface Published {
@@ -137,9 +138,8 @@ export class Feeder {
     return true
   }
 
-  async #write(records: Parameters<Ledger['append']>[0]): Promise<void> {
-    const written: LedgerRecord[] = await this.#options.ledger.append(records)
-    for (const record of written) this.#options.books.apply(record)
+  #write(records: readonly Unstamped[]): Promise<void> {
+    return enter(this.#options.ledger, this.#options.books, records)
   }
 
   /** Says once what keeps being so. */

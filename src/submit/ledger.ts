@@ -5,6 +5,7 @@
 import { invariant, UsherError } from '../base/errors.ts'
 import { ledgerDirectory, ledgerName, ledgerTermDirectory, parseClaimNumber, parseLedgerFile } from '../store/layout.ts'
 import type { Appender, Store } from '../store/store.ts'
+import type { Books } from './books.ts'
 import { decodeLedger, encodeRecord } from './records.ts'
 import type { Author, LedgerExtent, LedgerRecord } from './records.ts'
 
@@ -109,6 +110,11 @@ export class Ledger {
       this.#rotating = null
     }
   }
+}
+
+/** Writes records and, once they are on stable storage, enters them in the books: the one way that both change. */
+export const enter = async (ledger: Ledger, books: Books, records: readonly Unstamped[]): Promise<void> => {
+  for (const written of await ledger.append(records)) books.apply(written)
 }
 
 /** Longest first record that a reader looks for at a file's beginning. */

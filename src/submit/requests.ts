@@ -6,6 +6,7 @@ import { parseRequestFile, requestName, requestsDirectory } from '../store/layou
 import type { Store } from '../store/store.ts'
 import { conflictReason, state } from './books.ts'
 import type { Books, SegmentBook } from './books.ts'
+import { enter } from './ledger.ts'
 import type { Ledger, Unstamped } from './ledger.ts'
 import { runsOf } from './records.ts'
 
@@ -63,7 +64,7 @@ export const carryOutRequests = async (options: RequestsOptions): Promise<void> 
       request = parseRequest(id, await store.read(requestName(id)))
     } catch (error) {
       log('warn', `request ${id} is refused: ${messageOf(error)}`)
-      await record(ledger, books, [{ k: 'request', request: id, result: `refused: ${messageOf(error)}` }])
+      await enter(ledger, books, [{ k: 'request', request: id, result: `refused: ${messageOf(error)}` }])
       continue
     }
     const chosen = choose(books, request)
@@ -80,15 +81,11 @@ export const carryOutRequests = async (options: RequestsOptions): Promise<void> 
     const unfit = unfitOf(books, request, chosen)
     const result = `${request.as}: ${count} ${count === 1 ? 'job' : 'jobs'}`
     records.push({ k: 'request', request: id, result, ...(unfit.length > 0 ? { unfit } : {}) })
-    await record(ledger, books, records)
+    await enter(ledger, books, records)
     await store.remove(requestName(id))
     log('info', `request ${id} of ${request.by}: ${request.as} for ${count} jobs`)
     if (request.as === 'retry' || request.as === 'absent') for (const [segment, indexes] of chosen) onWaiting(segment, indexes)
   }
-}
-
-const record = async (ledger: Ledger, books: Books, records: readonly Unstamped[]): Promise<void> => {
-  for (const written of await ledger.append(records)) books.apply(written)
 }
 
 /** Jobs that the request names and that nothing was decided on. */
