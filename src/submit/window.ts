@@ -62,6 +62,7 @@ export class Window {
   /** Segments whose lines don't show now: when they are looked for again. */
   readonly #unreadable = new Map<string, number>()
   #bytes = 0
+  #delayedFirst = false
 
   constructor(options: WindowOptions) {
     this.#options = options
@@ -116,12 +117,19 @@ export class Window {
   async load(): Promise<boolean> {
     const now = this.#options.clock.nowMs()
     if (!this.#hasRoom(0)) return false
+    // In turn, so that neither keeps the other waiting, however often jobs come back.
+    this.#delayedFirst = !this.#delayedFirst
+    if (this.#delayedFirst && (await this.#loadDue(now))) return true
+    for (const ref of this.#queue) if (await this.#read(ref, 0)) return true
+    return !this.#delayedFirst && (await this.#loadDue(now))
+  }
+
+  async #loadDue(now: number): Promise<boolean> {
     for (const [ref, { nextMs }] of this.#delayed) {
       // Every job of it that is not put off was handed over before it left the window.
       if (nextMs > now || this.#loaded.has(ref)) continue
       if (await this.#read(ref, this.#queue.has(ref) ? 0 : Number.POSITIVE_INFINITY)) return true
     }
-    for (const ref of this.#queue) if (await this.#read(ref, 0)) return true
     return false
   }
 
