@@ -4,12 +4,15 @@ import { native } from './native.ts'
 export interface Clock {
   /** Milliseconds of CLOCK_BOOTTIME: goes on during suspend, never jumps. */
   nowMs(): number
+  /** Milliseconds since 1970 by the wall clock, which may jump: for people to read, and for what outlives a host's boot. */
+  wallMs(): number
   /** Calls back once; returns what cancels it. */
   after(ms: number, call: () => void): () => void
 }
 
 export const systemClock: Clock = {
   nowMs: () => native.bootMs(),
+  wallMs: () => Date.now(),
   after: (ms, call) => {
     const timer = setTimeout(call, ms)
     return () => clearTimeout(timer)
@@ -33,6 +36,9 @@ export const sleep = (clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     }
     signal?.addEventListener('abort', stop, { once: true })
   })
+
+/** The wall clock's time as records carry it: ISO 8601. */
+export const wallTime = (clock: Clock): string => new Date(clock.wallMs()).toISOString()
 
 /**
  * Full jitter: uniformly between 0 and an exponentially growing bound, so that many who failed together

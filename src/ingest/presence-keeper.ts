@@ -2,6 +2,7 @@
 // acceptLeaseMs of the start of the last write that succeeded. Also notices when the directory is no longer the store
 // it was, and stops the instance then.
 
+import { wallTime } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import { messageOf, UsherError } from '../base/errors.ts'
 import type { InstancePresence } from '../observe/instance.ts'
@@ -100,7 +101,7 @@ export class PresenceKeeper {
 
   #next(): Readonly<Record<string, unknown>> {
     this.#beat += 1
-    return { ...this.#value, beat: this.#beat, at: new Date().toISOString() }
+    return { ...this.#value, beat: this.#beat, at: wallTime(this.#options.clock) }
   }
 
   #schedule(): void {

@@ -15,10 +15,12 @@ import { presenceBytes } from './store.ts'
 const presenceAttempts = 3
 
 /** `.<name>.<random>.tmp`: listings leave it out, and what a crash leaves of it is never mistaken for anything. */
-const privateNameOf = (name: string): string => {
+const privateNameOf = (name: string, nonce: string): string => {
   const { dir, base } = posix.parse(name)
-  return posix.join(dir, `.${base}.${randomBytes(8).toString('hex')}.tmp`)
+  return posix.join(dir, `.${base}.${nonce}.tmp`)
 }
+
+const randomNonce = (): string => randomBytes(8).toString('hex')
 
 /** The directory a name is in; '' is the root. */
 const parentOf = (name: string): string => {
@@ -31,12 +33,15 @@ const sameFile = (a: FileStatus, b: FileStatus): boolean => a.device === b.devic
 export class DirectoryStore implements Store {
   readonly root: string
   readonly #files: FileOperations
+  readonly #nonce: () => string
   /** Status of the private files that claims were made of: an inode doesn't change while the file is there. */
   readonly #privates = new Map<string, FileStatus>()
 
-  constructor(root: string, files: FileOperations = realFiles) {
+  /** `nonce` answers with a text never used before. */
+  constructor(root: string, files: FileOperations = realFiles, nonce = randomNonce) {
     this.root = root
     this.#files = files
+    this.#nonce = nonce
   }
 
   /** Absolute path of a name, for native code and drivers that do their own file operations. */
@@ -50,7 +55,7 @@ export class DirectoryStore implements Store {
 
   async publish(name: string, bytes: Uint8Array): Promise<void> {
     await this.#run('publish', name, async () => {
-      const privateName = privateNameOf(name)
+      const privateName = privateNameOf(name, this.#nonce())
       try {
         await this.#writePrivate(privateName, bytes)
         if ((await this.#link(name, privateName)) === 'lost') throw takenError('publish', name)

@@ -159,8 +159,9 @@ export class DoubtResolver {
 
   /** Whether the cluster would still show the job if it had it. The clocks compared may be two hosts': too old errs to doubt. */
   #provable(segment: SegmentBook, index: number): boolean {
-    const { absentProofMs } = this.#options.driver.limits
-    return absentProofMs === undefined || Date.now() - (segment.intendedMs?.[index] ?? 0) < absentProofMs
+    const { driver, clock } = this.#options
+    const { absentProofMs } = driver.limits
+    return absentProofMs === undefined || clock.wallMs() - (segment.intendedMs?.[index] ?? 0) < absentProofMs
   }
 
   #complain(message: string): void {

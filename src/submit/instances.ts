@@ -5,8 +5,8 @@
 // One that only seems dead acks nothing any more by then (design: the accept lease).
 
 import type { Clock } from '../base/clock.ts'
-import { parsePresence, provenDead } from '../observe/instance.ts'
-import type { InstancePresence } from '../observe/instance.ts'
+import { parsePresence } from '../observe/instance.ts'
+import type { InstancePresence, ProcessIdentity } from '../observe/instance.ts'
 import { hostsDirectory, parseInstance, presenceName } from '../store/layout.ts'
 import type { Store } from '../store/store.ts'
 
@@ -33,6 +33,8 @@ export interface InstancesOptions {
   readonly listEveryMs: number
   /** Instances whose work is wholly done are not looked at again. */
   readonly finished: (instance: string) => boolean
+  /** Whether that process is certainly no more; false: unknown. */
+  readonly provenDead: (process: ProcessIdentity) => boolean
 }
 
 export class Instances {
@@ -71,7 +73,7 @@ export class Instances {
   }
 
   #judge(before: Seen | undefined, presence: InstancePresence | null): Seen {
-    const { clock, acceptLeaseMs, leaseMs } = this.#options
+    const { clock, acceptLeaseMs, leaseMs, provenDead } = this.#options
     // One that never said how long its lease is may have the longest there is.
     const lease = Math.max(acceptLeaseMs, presence === null ? acceptLeaseMsMax : presence.acceptLeaseMs)
     const goneAfterMs = lease * 1.1 + leaseMs

@@ -7,9 +7,9 @@
 // Any failure of the ledger ends the term by rejecting run(): the process exits and begins anew as a follower.
 
 import { messageOf } from '../base/errors.ts'
-import { sleep } from '../base/clock.ts'
+import { sleep, wallTime } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
-import { native } from '../base/native.ts'
+import type { SeenIds } from '../base/native.ts'
 import type { Store } from '../store/store.ts'
 import { Aftercare } from './aftercare.ts'
 import { Books, state } from './books.ts'
@@ -33,6 +33,8 @@ export interface LeadershipOptions {
   readonly drivers: ReadonlyMap<string, Driver>
   readonly clock: Clock
   readonly random: () => number
+  /** Empty. */
+  readonly seen: SeenIds
   readonly windowBytesMax: number
   readonly retryMinMs: number
   readonly retryMaxMs: number
@@ -55,7 +57,6 @@ const requestsEveryMs = 500
 export class Leadership {
   readonly #options: LeadershipOptions
   readonly #books = new Books()
-  readonly #seen = new native.SeenIds()
   readonly #clusters = new Map<string, ClusterWork>()
   readonly #heldClusters = new Map<string, string>()
   readonly #stop = new AbortController()
@@ -80,10 +81,10 @@ export class Leadership {
     const { store, storeUuid, term, by, log, clock } = this.#options
     const startedMs = clock.nowMs()
     const read = await readLedgers(store, (record) => this.#replay(record), {
-      onTermEnd: (ended) => this.#books.endTerm(new Date().toISOString(), `the submitter of term ${ended} ended between intent and receipt`),
+      onTermEnd: (ended) => this.#books.endTerm(wallTime(clock), `the submitter of term ${ended} ended between intent and receipt`),
     })
     if (this.#resigned) return
-    const ledger = await Ledger.create({ store, storeUuid, term, by, read: read.extents })
+    const ledger = await Ledger.create({ store, storeUuid, term, by, clock, read: read.extents })
     const audit = this.#books.audit()
     log('info', `leading in term ${term}: read ${read.records} records of ${read.terms.length} terms in ${Math.round(clock.nowMs() - startedMs)} ms`, { ...audit })
     for (const [cluster, driver] of this.#options.drivers) {
@@ -135,7 +136,7 @@ export class Leadership {
     const copy = new BigUint64Array(record.count)
     new Uint8Array(copy.buffer).set(digests.subarray(0, copy.byteLength))
     // An admission of nothing but duplicates settles at once and drops its ids: they are known by then.
-    if (segment.producers !== null && segment.sequences !== null) this.#seen.admit(segment.producers, segment.sequences, copy)
+    if (segment.producers !== null && segment.sequences !== null) this.#options.seen.admit(segment.producers, segment.sequences, copy)
   }
 
   /** What earlier terms left of one segment goes to those who go on with it. */
@@ -186,11 +187,11 @@ export class Leadership {
   }
 
   #createFeeder(ledger: Ledger): Feeder {
-    const { clock, read, published, pollMs, log } = this.#options
+    const { clock, seen, read, published, pollMs, log } = this.#options
     return new Feeder({
       books: this.#books,
       ledger,
-      seen: this.#seen,
+      seen,
       clock,
       published: () => published(this.#books),
       read,

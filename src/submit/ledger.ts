@@ -2,6 +2,8 @@
 // append() resolves; many appends share one sync. A failed append ends the ledger, and with it the term: what of
 // it reached the disk is unknown, so nothing may be submitted on its strength.
 
+import { wallTime } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import { invariant, UsherError } from '../base/errors.ts'
 import { ledgerDirectory, ledgerName, ledgerTermDirectory, parseClaimNumber, parseLedgerFile } from '../store/layout.ts'
 import type { Appender, Store } from '../store/store.ts'
@@ -9,13 +11,12 @@ import type { Books } from './books.ts'
 import { decodeLedger, encodeRecord } from './records.ts'
 import type { Author, LedgerExtent, LedgerRecord } from './records.ts'
 
-const now = (): string => new Date().toISOString()
-
 export interface LedgerOptions {
   readonly store: Store
   readonly storeUuid: string
   readonly term: number
   readonly by: Author
+  readonly clock: Clock
   /** What was read of earlier terms: all that counts of them from now on. */
   readonly read: readonly LedgerExtent[]
   /** A new file is begun when one has grown past this. */
@@ -53,7 +54,7 @@ export class Ledger {
 
   /** Stamps the records, writes them in order, and resolves with them when they are on stable storage. */
   async append(records: readonly Unstamped[]): Promise<LedgerRecord[]> {
-    const at = now()
+    const at = wallTime(this.#options.clock)
     const stamped = records.map((record) => ({ ...record, term: this.term, at }) as LedgerRecord)
     while (this.#rotating !== null) await this.#rotating
     // Before rotating: a file that failed may be torn, and no other must follow it.
@@ -77,8 +78,8 @@ export class Ledger {
   }
 
   #openRecord(): LedgerRecord {
-    const { storeUuid, term, by, read } = this.#options
-    return { k: 'open', term, at: now(), store: storeUuid, by, ...(this.#number === 1 ? { read } : {}) }
+    const { storeUuid, term, by, read, clock } = this.#options
+    return { k: 'open', term, at: wallTime(clock), store: storeUuid, by, ...(this.#number === 1 ? { read } : {}) }
   }
 
   async #append(records: readonly LedgerRecord[]): Promise<void> {

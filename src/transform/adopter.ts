@@ -5,12 +5,17 @@ import { UsherError } from '../base/errors.ts'
 import { adoptedDirectory, adoptedName, formatSegment, parseSegmentFile, segmentName, segmentsDirectory } from '../store/layout.ts'
 import type { SegmentFileKind } from '../store/layout.ts'
 import type { Store } from '../store/store.ts'
-import type { Transformed, Transformer } from './transformer.ts'
+import type { Transformed, TransformNames } from './transformer.ts'
+
+/** What makes JSON of a segment: the Transformer. Null: stopped before it was done. */
+export interface SegmentTransformer {
+  run(names: TransformNames): Promise<Transformed | { readonly kind: 'missing' } | null>
+}
 
 export interface AdopterOptions {
   readonly store: Store
   readonly instance: string
-  readonly transformer: Transformer
+  readonly transformer: SegmentTransformer
   readonly onTransformed: (segment: string, result: Transformed) => void
 }
 

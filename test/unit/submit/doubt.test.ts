@@ -17,6 +17,9 @@ class PassingClock implements Clock {
   nowMs(): number {
     return this.#nowMs
   }
+  wallMs(): number {
+    return Date.now()
+  }
   after(ms: number, call: () => void): () => void {
     let cancelled = false
     setImmediate(() => {

@@ -4,6 +4,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
+import { systemClock } from '../../../src/base/clock.ts'
 import { DirectoryStore } from '../../../src/store/directory-store.ts'
 import type { Appender } from '../../../src/store/store.ts'
 import { Books } from '../../../src/submit/books.ts'
@@ -43,7 +44,7 @@ const create = async (options: Parameters<typeof Ledger.create>[0]): Promise<Led
 const lead = async (store: DirectoryStore, term: number): Promise<{ ledger: Ledger; books: Books }> => {
   const books = new Books()
   const read = await readLedgers(store, (record) => books.apply(record))
-  return { ledger: await create({ store, storeUuid: 'u', term, by, read: read.extents }), books }
+  return { ledger: await create({ store, storeUuid: 'u', term, by, clock: systemClock, read: read.extents }), books }
 }
 
 describe('the ledger', () => {
@@ -96,7 +97,7 @@ describe('the ledger', () => {
       }
     }
     const broken = new Broken(folder)
-    const ledger = await create({ store: broken, storeUuid: 'u', term: 1, by, read: [], fileBytesMax: 600 })
+    const ledger = await create({ store: broken, storeUuid: 'u', term: 1, by, clock: systemClock, read: [], fileBytesMax: 600 })
     await ledger.append([admit(1)])
     failing = true
     const results = await Promise.allSettled(Array.from({ length: 8 }, (_, index) => ledger.append([admit(index + 2)])))
@@ -112,7 +113,7 @@ describe('the ledger', () => {
 
   it('goes on in another file when one has grown', async () => {
     const { store } = await open()
-    const ledger = await create({ store, storeUuid: 'u', term: 1, by, read: [], fileBytesMax: 500 })
+    const ledger = await create({ store, storeUuid: 'u', term: 1, by, clock: systemClock, read: [], fileBytesMax: 500 })
     await Promise.all(Array.from({ length: 20 }, (_, index) => ledger.append([admit(index + 1, index > 0)])))
     await ledger.append([admit(21, true)])
     await ledger.close()

@@ -1,0 +1,297 @@
+// Stands for election where its clusters can be reached; while it leads it admits and submits what all instances have
+// published. It owns the order of the parts and nothing of the process around it: time, chance, the store, the
+// kernel's deadline, drivers, messages and the end of the process are handed in, by the submitter and by the simulator alike.
+//
+// Never: leading without a preflight that passed, submitting without a claim that holds, going on once the claim is lost.
+
+import { sleep } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
+import { messageOf } from '../base/errors.ts'
+import type { SeenIds } from '../base/native.ts'
+import type { ChainOptions } from '../election/claim-chain.ts'
+import { Elector } from '../election/elector.ts'
+import type { Deadline } from '../election/elector.ts'
+import type { ProcessIdentity } from '../observe/instance.ts'
+import { adoptedName, segmentName } from '../store/layout.ts'
+import { isMissing } from '../store/store-error.ts'
+import type { Store } from '../store/store.ts'
+import type { Books } from './books.ts'
+import type { Driver } from './driver.ts'
+import type { Published, SegmentContent } from './feeder.ts'
+import { Instances } from './instances.ts'
+import { Leadership } from './leadership.ts'
+import type { FromSubmitter, StartMessage } from './messages.ts'
+
+/** How often things are looked at, and how long is waited for them. */
+export interface CandidatePace {
+  readonly preflightEveryMs: number
+  readonly preflightTimeoutMs: number
+  readonly preflightRetryMs: number
+  readonly pollMs: number
+  /** Between listings of hosts/. */
+  readonly listEveryMs: number
+  /** A leader none of whose clusters passes its preflight for this long resigns. */
+  readonly resignAfterMs: number
+}
+
+export const candidatePace: CandidatePace = {
+  preflightEveryMs: 15_000,
+  preflightTimeoutMs: 20_000,
+  preflightRetryMs: 2000,
+  pollMs: 50,
+  listEveryMs: 200,
+  resignAfterMs: 30_000,
+}
+
+export interface CandidateOptions {
+  readonly start: StartMessage
+  readonly pid: number
+  readonly store: Store
+  readonly clock: Clock
+  readonly deadline: Deadline
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+  readonly pace: CandidatePace
+  readonly createDriver: (cluster: string) => Driver
+  readonly createSeenIds: () => SeenIds
+  readonly provenDead: (process: ProcessIdentity) => boolean
+  readonly send: (message: FromSubmitter) => void
+  /** The process ends, at once or as soon as what was sent has left it; nothing may be submitted any more. */
+  readonly exit: (status: number) => void
+  readonly chain?: Partial<ChainOptions>
+}
+
+export class Candidate {
+  readonly #options: CandidateOptions
+  readonly #start: StartMessage
+  readonly #drivers = new Map<string, Driver>()
+  readonly #elector: Elector
+  #leadership: Leadership | null = null
+  #leading: Promise<void> | null = null
+  #instances: Instances | null = null
+  #published: number
+  readonly #adopted = new Map<string, number>()
+  readonly #asked = new Set<string>()
+  #failing: ReadonlyMap<string, string> = new Map()
+  #resigning = false
+
+  constructor(options: CandidateOptions) {
+    const { start, clock, chain } = options
+    this.#options = options
+    this.#start = start
+    this.#published = start.published
+    this.#elector = new Elector({
+      store: options.store,
+      instance: start.by.instance,
+      host: start.by.host,
+      address: start.address,
+      leaseMs: start.leaseMs,
+      clock: () => clock.nowMs(),
+      timer: { set: (work, ms) => clock.after(ms, work), clear: (cancel) => (cancel as (() => void) | null)?.() },
+      deadline: options.deadline,
+      drain: () => this.#stopLeading(),
+      log: (message, details) => this.#log('warn', message, { ...details, error: undefined }),
+      chain: { random: options.random, ...chain },
+    })
+    this.#elector.on('leading', ({ term, validUntil }) => this.#lead(term, validUntil))
+    this.#elector.on('following', ({ term }) => this.#tellRole(term))
+    this.#elector.on('lost', ({ reason }) => {
+      this.#log('warn', `no longer leading: ${reason}`)
+      this.#options.exit(75)
+    })
+  }
+
+  start(): void {
+    this.#elector.start()
+    void this.#keepEligible()
+  }
+
+  published(number: number): void {
+    this.#published = number
+    this.#leadership?.wake()
+  }
+
+  adopted(instance: string, last: number): void {
+    this.#adopted.set(instance, last)
+    this.#leadership?.wake()
+  }
+
+  /** Drains, resigns, ends. */
+  async resign(): Promise<void> {
+    this.#resigning = true
+    await this.#elector.resign('the instance is shutting down')
+    await this.#elector.stop()
+    await Promise.all([...this.#drivers.values()].map((driver) => driver.close()))
+    this.#options.send({ type: 'resigned' })
+    this.#options.exit(0)
+  }
+
+  #log(level: 'info' | 'warn' | 'error', message: string, details: Record<string, unknown> = {}): void {
+    this.#options.send({ type: 'log', level, message, details })
+  }
+
+  #tellRole(term: number | null): void {
+    const { eligible, reason } = this.#elector.eligibility
+    const { state } = this.#elector
+    const role = state.role === 'leader' ? 'leader' : eligible ? 'follower' : 'ineligible'
+    this.#options.send({ type: 'role', role, term: state.role === 'leader' ? state.term : term, eligible, reason })
+  }
+
+  /** Stands for election only while at least one cluster takes jobs from this host. */
+  async #keepEligible(): Promise<void> {
+    const { clock, pace } = this.#options
+    let complaint = ''
+    let lastEligibleMs = clock.nowMs()
+    while (!this.#resigning) {
+      const reasons: string[] = []
+      const failing = new Map<string, string>()
+      for (const cluster of Object.keys(this.#start.clusters)) {
+        let driver = this.#drivers.get(cluster)
+        if (driver === undefined) {
+          driver = this.#options.createDriver(cluster)
+          this.#drivers.set(cluster, driver)
+        }
+        const reason = await this.#preflight(driver)
+        if (reason !== null) failing.set(cluster, reason)
+        this.#leadership?.holdCluster(cluster, failing.get(cluster) ?? null)
+      }
+      this.#failing = failing
+      for (const [cluster, why] of failing) reasons.push(`cluster ${cluster}: ${why}`)
+      const reason = reasons.join('; ')
+      if (reason !== complaint && reason !== '') this.#log('warn', `preflight failed: ${reason}`)
+      if (reason === '' && complaint !== '') this.#log('info', 'preflight passes again')
+      complaint = reason
+      const eligible = reasons.length < Object.keys(this.#start.clusters).length
+      if (eligible) lastEligibleMs = clock.nowMs()
+      // A leader whose clusters are away for a moment goes on asking; one that can't submit makes room for others.
+      const patient = this.#leadership !== null && clock.nowMs() - lastEligibleMs < pace.resignAfterMs
+      if (!this.#resigning && (eligible || !patient)) {
+        await this.#elector.setEligible(eligible, reason)
+        this.#tellRole(this.#elector.state.role === 'follower' ? (this.#elector.state.leader?.term ?? null) : null)
+      }
+      await sleep(clock, reasons.length > 0 ? pace.preflightRetryMs : pace.preflightEveryMs)
+    }
+  }
+
+  /** Why this host can't submit there; null: it can. */
+  async #preflight(driver: Driver): Promise<string | null> {
+    const { clock, pace } = this.#options
+    const timeout = new AbortController()
+    const cancel = clock.after(pace.preflightTimeoutMs, () => {
+      timeout.abort(new Error(`no answer within ${pace.preflightTimeoutMs} ms`))
+    })
+    try {
+      const result = await driver.preflight(timeout.signal)
+      return result.ok ? null : result.reason
+    } catch (error) {
+      return messageOf(error)
+    } finally {
+      cancel()
+    }
+  }
+
+  #lead(term: number, validUntil: () => number): void {
+    const { by, storeUuid, windowBytesMax, retryMinMs, retryMaxMs, acceptLeaseMs, leaseMs } = this.#start
+    const { store, clock, random, pace, pid, createSeenIds, provenDead } = this.#options
+    const leadership = new Leadership({
+      store,
+      storeUuid,
+      term,
+      by: { ...by, pid },
+      drivers: this.#drivers,
+      clock,
+      random,
+      seen: createSeenIds(),
+      windowBytesMax,
+      retryMinMs,
+      retryMaxMs,
+      pollMs: pace.pollMs,
+      mayAct: () => clock.nowMs() < validUntil(),
+      published: (books) => this.#publishedOf(books),
+      read: (instance, number) => this.#read(instance, number),
+      log: (level, message, details) => this.#log(level, message, details),
+    })
+    this.#instances = new Instances({
+      store,
+      clock,
+      own: by.instance,
+      acceptLeaseMs,
+      leaseMs,
+      listEveryMs: pace.listEveryMs,
+      finished: (instance) => leadership.books.gone.has(instance),
+      provenDead,
+    })
+    this.#leadership = leadership
+    for (const [cluster, reason] of this.#failing) leadership.holdCluster(cluster, reason)
+    this.#tellRole(term)
+    this.#leading = leadership.run()
+    this.#leading.catch((error: unknown) => {
+      this.#log('error', `term ${term} ends: ${messageOf(error)}`)
+      // The claim stays: whoever follows waits for its lease, and then reads a ledger that nobody writes any more.
+      this.#options.exit(75)
+    })
+  }
+
+  async #stopLeading(): Promise<void> {
+    await this.#leadership?.resign()
+    await this.#leading
+    this.#leadership = null
+  }
+
+  async #publishedOf(books: Books): Promise<Published[]> {
+    const own = this.#start.by.instance
+    const all: Published[] = [{ instance: own, number: this.#published, last: false }]
+    for (const [instance, { presence, gone }] of await this.#instances!.look()) {
+      if (gone === null) {
+        if (presence !== null) all.push({ instance, number: presence.published, last: false })
+        continue
+      }
+      const last = this.#adopted.get(instance)
+      if (last !== undefined) all.push({ instance, number: last, last: true })
+      else {
+        this.#adopt(instance, gone)
+        // What it had finished itself needs no adoption.
+        const published = presence?.published ?? 0
+        if (published > (books.cursors.get(instance) ?? 0)) all.push({ instance, number: published, last: false })
+      }
+    }
+    return all
+  }
+
+  #adopt(instance: string, why: string): void {
+    if (this.#asked.has(instance)) return
+    this.#asked.add(instance)
+    this.#options.send({ type: 'adopt', instance, why })
+  }
+
+  async #read(instance: string, number: number): Promise<SegmentContent> {
+    const own = this.#start.by.instance
+    // What presence says is published is there under one of two names, and neither was looked up before: so no NFS client
+    // can hold it for absent. What only an adopter has isn't there, and never will be.
+    const places = [(kind: 'jsonl' | 'aside') => segmentName(instance, number, kind)]
+    if (instance !== own) places.push((kind) => adoptedName(own, instance, number, kind))
+    for (const name of places) {
+      const lines = await this.#readIfThere(name('jsonl'))
+      if (lines !== null) return { kind: 'lines', bytes: lines }
+      const aside = await this.#readIfThere(name('aside'))
+      if (aside === null) continue
+      const { code, reason, jobs } = JSON.parse(aside.toString('utf8')) as { code: string; reason: string; jobs: number | null }
+      return { kind: 'aside', reason: `${code}: ${reason}`, jobs: jobs ?? 0 }
+    }
+    // Admitted in an earlier term from the JSON of another adopter: made anew here.
+    if (this.#instances !== null && instance !== own) {
+      const seen = (await this.#instances.look()).get(instance)
+      if (seen === undefined || seen.gone !== null) this.#adopt(instance, seen?.gone ?? 'it was adopted in an earlier term')
+    }
+    return { kind: 'missing' }
+  }
+
+  async #readIfThere(name: string): Promise<Buffer | null> {
+    try {
+      return await this.#options.store.read(name)
+    } catch (error) {
+      if (isMissing(error)) return null
+      throw error
+    }
+  }
+}
