@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 export const root = fileURLToPath(new URL('..', import.meta.url))
-export const cli = join(root, 'dist', 'cli', 'main.js')
+export const cli = join(root, 'dist', 'cli', 'usher.cjs')
 export const run = promisify(execFile)
 
 /** Runs a load generator process and gives its result. */

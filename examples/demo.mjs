@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
-const cli = join(here, '..', 'dist', 'cli', 'main.js')
+const cli = join(here, '..', 'dist', 'cli', 'usher.cjs')
 const jobs = join(here, 'jobs.ndjson')
 const run = promisify(execFile)
 const paint = (code, text) => (process.stdout.isTTY && !process.env.NO_COLOR ? `\u001b[${code}m${text}\u001b[0m` : text)

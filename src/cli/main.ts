@@ -1,5 +1,4 @@
-#!/usr/bin/env node
-// Where the `usher` command begins. Everything it can do is in program.ts.
+// The `usher` command as a process (usher.cts starts it). Everything it can do is in program.ts.
 import { exitAfterOutput, exitOnInterrupt, exitWhenOutputCloses } from './exit.ts'
 import { run } from './program.ts'
 

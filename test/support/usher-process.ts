@@ -11,7 +11,7 @@ import type { AuditStatus, StoreStatus } from '../../src/submit/survey.ts'
 import type { Trace } from '../../src/submit/trace.ts'
 
 export const root = fileURLToPath(new URL('../..', import.meta.url))
-const cli = join(root, 'dist', 'cli', 'main.js')
+const cli = join(root, 'dist', 'cli', 'usher.cjs')
 const run = promisify(execFile)
 
 export const makeFolder = async (): Promise<{ path: string; remove: () => Promise<void> }> => {

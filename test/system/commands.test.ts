@@ -112,7 +112,7 @@ describe('usher send', () => {
   it('exits with 75 when a job is in doubt, and sending again with the same --client-id settles it', async () => {
     const { folder, store, server } = await start()
     const jobs = ['first', 'second'].map((name) => `${JSON.stringify({ executable: '/bin/echo', arguments: [name] })}\n`)
-    const args = [join(root, 'dist/cli/main.js'), 'send', '-', '--to', server.address, '--json', '--client-id', 'c', '--timeout', '1.5']
+    const args = [join(root, 'dist/cli/usher.cjs'), 'send', '-', '--to', server.address, '--json', '--client-id', 'c', '--timeout', '1.5']
     const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'] })
     cleanups.push(() => child.kill('SIGKILL'))
     let out = ''
@@ -134,7 +134,7 @@ describe('usher send', () => {
 
   it('stops at Ctrl-C with 130, and has said what was accepted', async () => {
     const { store, server } = await start()
-    const child = spawn(process.execPath, [join(root, 'dist/cli/main.js'), 'send', '-', '--to', server.address, '--json'], { stdio: ['pipe', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [join(root, 'dist/cli/usher.cjs'), 'send', '-', '--to', server.address, '--json'], { stdio: ['pipe', 'pipe', 'pipe'] })
     cleanups.push(() => child.kill('SIGKILL'))
     let out = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
