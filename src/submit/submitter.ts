@@ -42,6 +42,9 @@ const createCandidate = (start: StartMessage): Candidate =>
     exit,
   })
 
+// It is meant for this process alone: what the local driver and commands start inherits the environment.
+delete process.env['UV_THREADPOOL_SIZE']
+
 let candidate: Candidate | null = null
 
 process.on('message', (message: ToSubmitter) => {
