@@ -7,12 +7,17 @@ import { messageOf, UsherError } from './base/errors.ts'
 import type { ListenAddress } from './config/kinds.ts'
 import type { Config } from './config/table.ts'
 import { version } from './config/version.ts'
+import { findLiving } from './hosts/present.ts'
+import { Standing } from './hosts/standing.ts'
 import { listenError } from './ingest/server.ts'
 import { Instance, mintInstanceName } from './instance.ts'
+import type { Ending } from './instance.ts'
+import { ownProcess } from './observe/instance.ts'
 import { createLogger } from './observe/log.ts'
 import type { Logger } from './observe/log.ts'
-import { checkStore } from './store/checks.ts'
+import { checkStore, recheckStore } from './store/checks.ts'
 import { openStore, verifyIdentity } from './store/identity.ts'
+import { hostDirectory } from './store/layout.ts'
 import type { Store } from './store/store.ts'
 
 export interface AppOptions {
@@ -25,7 +30,7 @@ export interface AppOptions {
 
 /** Resolves when it has stopped as asked. Rejects when it can't go on. */
 export const runApp = async (options: AppOptions): Promise<void> => {
-  const { config, onReady, signal } = options
+  const { config } = options
   const { store, identity } = await openStore(config.store, { create: true, host: config.host })
   const failed = (await checkStore(config.store, { reserveBytes: config.segments.reserveBytes, uuid: identity.uuid })).filter(
     // Full is no reason not to start: jobs are refused with store_full until there is room.
@@ -35,40 +40,107 @@ export const runApp = async (options: AppOptions): Promise<void> => {
     const lines = failed.map(({ name, detail, remedy }) => `${name}: ${detail}${remedy === undefined ? '' : ` (${remedy})`}`)
     throw new UsherError('store_unavailable', `the store ${config.store} can't be used:\n  ${lines.join('\n  ')}`, { details: { failed } })
   }
-  // Port 0 takes any free one, once: producers know the address by then.
-  let listen = config.listen
-  for (let life = 1; !signal.aborted; life += 1) {
-    const name = mintInstanceName(config.host)
-    const log = createLogger({ ...config.log, host: config.host, instance: name, version })
-    if (life > 1 && !(await storeIsBack(store, identity.uuid, log, signal))) return
-    // Before anything of the instance is in the store: a start that can't succeed leaves nothing there.
-    await proveFree(listen)
-    const instance = new Instance(name, { config: { ...config, listen }, store, identity, log })
-    let address: string
-    try {
-      address = await instance.start()
-    } catch (error) {
-      await instance.abandon('retired', messageOf(error))
-      // The first start must succeed, so that a mistake shows at once; later ones wait for the store.
-      if (!(error instanceof UsherError && (error.code === 'retired' || (life > 1 && error.retryable)))) throw error
-      log.warn(`${error.message}: going on as a new instance`)
-      continue
+  await refuseSecond(store, config.host)
+
+  const own = new Set<string>()
+  const drained = new AbortController()
+  let current: Instance | null = null
+  let log = createLogger({ ...config.log, host: config.host, instance: '', version })
+  const standing = new Standing({
+    store,
+    host: config.host,
+    mode: config.admission,
+    clock: systemClock,
+    process: ownProcess(),
+    instances: own,
+    recheck: () => recheckStore(config.store, { own: hostDirectory([...own].at(-1) ?? '') }),
+    onRefusal: (reason) => current?.refuse(reason),
+    onDrain: ({ by, at }) => {
+      log.info(`asked to end by ${by} at ${at}`)
+      drained.abort()
+    },
+    log: (level, message) => log[level](message),
+  })
+  await standing.start()
+  try {
+    const signal = AbortSignal.any([options.signal, drained.signal])
+    // Port 0 takes any free one, once: producers know the address by then.
+    let listen = config.listen
+    for (let life = 1; !signal.aborted; life += 1) {
+      const name = mintInstanceName(config.host)
+      log = createLogger({ ...config.log, host: config.host, instance: name, version })
+      if (life > 1 && !(await storeIsBack(store, identity.uuid, log, signal))) return
+      // Before anything of the instance is in the store: a start that can't succeed leaves nothing there.
+      await proveFree(listen)
+      const instance = new Instance(name, { config: { ...config, listen }, store, identity, log })
+      own.add(name)
+      current = instance
+      const onReady = (address: string): void => {
+        listen = { ...listen, port: Number(address.slice(address.lastIndexOf(':') + 1)) }
+        log.info({ address, store: config.store, config: config.digest }, `instance ${name} accepts jobs on ${address}`)
+        options.onReady({ instance: name, address, store: config.store })
+      }
+      try {
+        if ((await live({ instance, standing, signal, log, onReady })) === 'stopped') return
+      } catch (error) {
+        // The first start must succeed, so that a mistake shows at once; later ones wait for the store.
+        if (!(error instanceof UsherError && (error.code === 'retired' || (life > 1 && error.retryable)))) throw error
+        log.warn(`${error.message}: going on as a new instance`)
+        if (error.code !== 'retired') await sleep(systemClock, retryMs, signal)
+        continue
+      }
+      log.info('going on as a new instance')
     }
-    listen = { ...listen, port: Number(address.slice(address.lastIndexOf(':') + 1)) }
-    log.info({ address, store: config.store, config: config.digest }, `instance ${name} accepts jobs on ${address}`)
-    onReady({ instance: name, address, store: config.store })
-    const { why, reason } = await instance.ended(signal)
-    if (why === 'stopped') {
-      log.info('stopping')
-      await instance.stop()
-      log.info({ accepted: instance.accepted }, `stopped; ${instance.accepted} jobs were accepted`)
-      return
-    }
-    log.error(`the instance ends: ${reason}`)
-    await instance.abandon('retired', reason)
-    if (why === 'wrongStore') throw new UsherError('store_wrong', reason)
-    log.info('going on as a new instance')
+  } finally {
+    standing.stop()
   }
+}
+
+interface Life {
+  readonly instance: Instance
+  readonly standing: Standing
+  readonly signal: AbortSignal
+  readonly log: Logger
+  readonly onReady: (address: string) => void
+}
+
+/** One life of an instance, from its beginning to its end. Rejects when it can't begin, or the store is the wrong one. */
+const live = async ({ instance, standing, signal, log, onReady }: Life): Promise<Ending['why']> => {
+  let early: Ending | null
+  try {
+    await instance.appear(standing.refusal)
+    if (standing.refusal !== null) log.warn(`no jobs are accepted or submitted: ${standing.refusal}`)
+    early = await instance.allowed(signal)
+    if (early === null) onReady(await instance.open())
+  } catch (error) {
+    await instance.abandon('retired', messageOf(error))
+    throw error
+  }
+  const ending = early ?? (await instance.ended(signal))
+  if (ending.why === 'stopped' || ending.why === 'refused') {
+    if (ending.why === 'stopped') log.info('stopping')
+    else log.warn(`no more jobs are accepted or submitted: ${ending.reason}`)
+    await instance.stop(ending)
+    log.info({ accepted: instance.accepted }, `stopped; ${instance.accepted} jobs were accepted`)
+    return ending.why
+  }
+  log.error(`the instance ends: ${ending.reason}`)
+  await instance.abandon('retired', ending.reason)
+  if (ending.why === 'wrongStore') throw new UsherError('store_wrong', ending.reason)
+  return ending.why
+}
+
+/** Rejects where an instance of this host lives already. One that is provenly dead, has ended, or is silent isn't in the way. */
+const refuseSecond = async (store: Store, host: string): Promise<void> => {
+  const other = await findLiving(store, host)
+  if (other === null) return
+  const { instance, pid, user, started, version: otherVersion, listen } = other
+  const where = listen === '' ? "doesn't accept jobs yet" : `accepts jobs on ${listen}`
+  throw new UsherError(
+    'already_running',
+    `usher runs on ${host} already: instance ${instance}, pid ${pid} of user ${user}, since ${started}, version ${otherVersion}, ${where}`,
+    { details: { instance, pid, user, started, version: otherVersion, listen, hint: `end it with 'usher drain --host ${host}', or give a second one on purpose a name of its own: host = "…"` } },
+  )
 }
 
 const retryMs = 1000

@@ -1,31 +1,31 @@
-// One life of an instance: from its first presence to its last. Builds the stages in the order a job passes
-// them and stops them in reverse:
+// One life of an instance: from its first presence to its last. It appears on the store first; only when this host may
+// work there it opens: builds the stages in the order a job passes them, and stops them in reverse:
 //
 //   listener → addon (decode, XML, commit) → transform → published → submitter process
 //
 // An instance whose accept lease ran out retires: it never acknowledges anything again, and the app starts another.
 
 import { randomBytes } from 'node:crypto'
-import { join } from 'node:path'
 import { sleep, systemClock } from './base/clock.ts'
-import { messageOf, UsherError } from './base/errors.ts'
+import { messageOf } from './base/errors.ts'
 import type { Code } from './base/errors.ts'
-import { native } from './base/native.ts'
 import type { Ingest, IngestEvents } from './base/native.ts'
 import type { Config } from './config/table.ts'
 import { version } from './config/version.ts'
+import { lookAtInstances, reachableAddress } from './hosts/present.ts'
+import { openIngest } from './ingest/open-ingest.ts'
 import { PresenceKeeper } from './ingest/presence-keeper.ts'
 import { IngestServer } from './ingest/server.ts'
 import { Journal } from './observe/journal.ts'
 import { ownProcess, ownUser } from './observe/instance.ts'
-import type { InstancePresence } from './observe/instance.ts'
+import type { Role } from './observe/instance.ts'
 import type { Logger } from './observe/log.ts'
 import type { Identity } from './store/identity.ts'
 import { formatSegment, journalName, mintInstance, presenceName, segmentName, segmentsDirectory } from './store/layout.ts'
 import type { Store } from './store/store.ts'
-import { lookAtInstances } from './submit/survey.ts'
 import { SubmitterProcess } from './submit/submitter-process.ts'
 import { Adopter } from './transform/adopter.ts'
+import { PublishedNumber } from './transform/published-number.ts'
 import { Transformer } from './transform/transformer.ts'
 
 export interface InstanceOptions {
@@ -35,9 +35,9 @@ export interface InstanceOptions {
   readonly log: Logger
 }
 
-/** Why an instance must end; in words too. After `retired` another may go on. */
+/** Why an instance must end; in words too. After `retired` and `refused` another may go on. */
 export interface Ending {
-  readonly why: 'stopped' | 'retired' | 'wrongStore'
+  readonly why: 'stopped' | 'refused' | 'retired' | 'wrongStore'
   readonly reason: string
 }
 
@@ -65,7 +65,12 @@ export class Instance {
   #tellEnd: (ending: Ending) => void = () => undefined
   readonly #ending = new Promise<Ending>((resolve) => (this.#tellEnd = resolve))
   #stopping = false
+  #appeared = false
+  #opened = false
   #accepted = 0
+  /** Why this host may neither accept nor lead; null: it may. */
+  #refusal: string | null = null
+  #wake: () => void = () => undefined
   /** Why it doesn't accept, and why it doesn't lead: said together. */
   #notAccepting = ''
   #notEligible = 'starting'
@@ -81,16 +86,17 @@ export class Instance {
 
   /** Resolves when the instance must end, or the signal is given. */
   async ended(signal: AbortSignal): Promise<Ending> {
-    const stopped: Ending = { why: 'stopped', reason: 'asked to' }
+    const stopped: Ending = { why: 'stopped', reason: 'shutting down' }
     if (signal.aborted) return stopped
     const stop = (): void => this.#tellEnd(stopped)
     signal.addEventListener('abort', stop, { once: true })
     return this.#ending.finally(() => signal.removeEventListener('abort', stop))
   }
 
-  /** Resolves with the address on which it accepts jobs. */
-  async start(): Promise<string> {
+  /** Shows itself on the store, neither accepting nor standing for election. */
+  async appear(refusal: string | null): Promise<void> {
     const { config, store, identity, log } = this.#options
+    this.#refusal = refusal
     // From here on others see the instance, and count its silence.
     const bornMs = systemClock.nowMs()
     await store.makeDirectory(segmentsDirectory(this.name))
@@ -112,7 +118,7 @@ export class Instance {
       transformer: this.#transformer,
       onTransformed: (segment, result) => this.#journal.add({ step: result.kind === 'done' ? 'transformed' : 'aside', segment, jobs: result.jobs, detail: 'adopted' }),
     })
-    this.#ingest = this.#createIngest()
+    this.#ingest = openIngest(config, identity.uuid, this.name, (events) => this.#hear(events))
     this.#server = this.#createServer()
     this.#presence = new PresenceKeeper({
       store,
@@ -127,11 +133,10 @@ export class Instance {
         ...ownProcess(),
         version,
         config: config.digest,
-        role: 'starting',
         term: null,
         eligible: false,
-        reason: 'starting',
         accepting: false,
+        ...shownRefusal(refusal),
         acceptLeaseMs: config.acceptLeaseMs,
         listen: '',
         started: new Date().toISOString(),
@@ -144,6 +149,34 @@ export class Instance {
       log: (level, message) => log[level](message),
     })
     await this.#presence.start(bornMs)
+    this.#appeared = true
+    // What was said meanwhile.
+    if (this.#refusal !== refusal) this.#presence.update(shownRefusal(this.#refusal))
+  }
+
+  /** Whether this host may accept and lead: null, or why not. One that has opened ends when it may no more. */
+  refuse(refusal: string | null): void {
+    this.#refusal = refusal
+    this.#wake()
+    if (this.#opened) {
+      if (refusal !== null) this.#end('refused', refusal)
+    } else if (this.#appeared && !this.#stopping) this.#presence.update(shownRefusal(refusal))
+  }
+
+  /** Resolves with null once this host may accept and lead, or with why the instance must end instead. */
+  async allowed(signal: AbortSignal): Promise<Ending | null> {
+    while (this.#refusal !== null) {
+      const woken = new Promise<null>((resolve) => (this.#wake = () => resolve(null)))
+      const ending = await Promise.race([woken, this.ended(signal)])
+      if (ending !== null) return ending
+    }
+    return null
+  }
+
+  /** Resolves with the address on which it accepts jobs; from here on it stands for election, too. */
+  async open(): Promise<string> {
+    this.#opened = true
+    if (this.#refusal !== null) this.#end('refused', this.#refusal)
     const address = await this.#server.listen()
     this.#presence.update({ listen: address, accepting: true })
     this.#submitter = this.#createSubmitter(address)
@@ -151,20 +184,29 @@ export class Instance {
     return address
   }
 
-  /** Stops accepting, makes everything it accepted ready for submission, resigns, and says that it ended. */
-  async stop(): Promise<void> {
+  /**
+   * Stops accepting, makes everything it accepted ready for submission, resigns, and says that it ended. A host that may
+   * not lead any more resigns first.
+   */
+  async stop(why: Ending = { why: 'stopped', reason: 'shutting down' }): Promise<void> {
     const { log } = this.#options
     this.#stopping = true
-    this.#presence.update({ role: 'draining', accepting: false, reason: 'shutting down' })
-    await this.#server.goodbye('draining', 'this host is shutting down', await this.#otherAddresses(), drainProducersMs)
+    this.#presence.update({ role: 'draining', accepting: false, eligible: false, reason: why.reason })
+    const refused = why.why === 'refused'
+    const resigned = refused ? this.#submitter?.resign(resignMs) : undefined
+    if (this.#opened) {
+      const said = refused ? 'this host takes no jobs now' : 'this host is shutting down'
+      await this.#server.goodbye('draining', said, await this.#otherAddresses(), drainProducersMs)
+    }
     await new Promise<void>((resolve) => this.#ingest.stop(resolve))
     // A store that is full or away must not keep it from ending: what is left is adopted.
     const settled = await Promise.race([this.#settled().then(() => true), sleep(systemClock, settleMs).then(() => false)])
     if (!settled) log.warn(`segments could not be transformed within ${settleMs} ms: they are left to be adopted`)
-    await this.#submitter?.resign(resignMs)
+    await (resigned ?? this.#submitter?.resign(resignMs))
     await this.#transformer.close()
-    this.#journal.add({ step: 'ended' })
-    await this.#journal.close()
+    this.#journal.add({ step: 'ended', ...(refused ? { detail: why.reason } : {}) })
+    // Nothing hangs on it; it may fail on the store that is the reason to stop.
+    await this.#journal.close().catch((error: unknown) => log.warn(`stopping: ${messageOf(error)}`))
     if (!settled) {
       await this.#presence.halt()
       return
@@ -178,7 +220,7 @@ export class Instance {
     this.#submitter?.kill()
     // A start that failed has made only the first of them.
     const made: Made = { server: this.#server, ingest: this.#ingest, transformer: this.#transformer, journal: this.#journal, presence: this.#presence }
-    await made.server?.goodbye(code, reason, [], 500)
+    if (this.#opened) await made.server?.goodbye(code, reason, [], 500)
     const { ingest } = made
     if (ingest !== undefined) await new Promise<void>((resolve) => ingest.stop(resolve))
     await made.transformer?.close()
@@ -196,8 +238,9 @@ export class Instance {
       return []
     })
     const looked = await Promise.race([looking, sleep(systemClock, lookMs).then(() => [])])
+    const own = { ...ownProcess(), host: this.#options.config.host }
     return looked.flatMap(({ instance, presence, alive }) =>
-      alive && instance !== this.name && presence?.accepting === true ? reachableAddress(presence, this.#options.config.host) : [],
+      alive && instance !== this.name && presence?.accepting === true ? reachableAddress(presence, own) : [],
     )
   }
 
@@ -209,41 +252,8 @@ export class Instance {
     while (this.#transforming.size > 0) await Promise.all(this.#transforming)
   }
 
-  #end(why: 'retired' | 'wrongStore', reason: string): void {
+  #end(why: 'refused' | 'retired' | 'wrongStore', reason: string): void {
     if (!this.#stopping) this.#tellEnd({ why, reason })
-  }
-
-  #createIngest(): Ingest {
-    const { config, identity } = this.#options
-    const { limits, segments } = config
-    return new native.Ingest(
-      {
-        directory: join(config.store, segmentsDirectory(this.name)),
-        store: identity.uuid,
-        host: config.host,
-        instance: this.name,
-        pid: process.pid,
-        version,
-        config: config.digest,
-        clusters: Object.keys(config.clusters),
-        defaultCluster: config.defaultCluster,
-        frameBytesMax: limits.frameBytesMax,
-        frameJobsMax: limits.frameJobsMax,
-        jobBytesMax: limits.jobBytesMax,
-        creditBytes: limits.creditBytes,
-        idleMs: limits.idleTimeoutMs,
-        uncommittedBytesMax: limits.uncommittedBytesMax,
-        partialBytesMax: limits.partialBytesMax,
-        segmentBytesMax: segments.bytesMax,
-        segmentAgeMs: segments.ageMs,
-        sealIntervalMs: segments.sealIntervalMs,
-        reserveBytes: segments.reserveBytes,
-        acceptLeaseMs: config.acceptLeaseMs,
-        retryMs: 500,
-        faults: faultsFromEnvironment(),
-      },
-      (events) => this.#hear(events),
-    )
   }
 
   #createServer(): IngestServer {
@@ -373,40 +383,6 @@ interface Made {
   readonly presence: PresenceKeeper | undefined
 }
 
-/** An instance's address as producers of this host can use it; none where it listens on another machine's loopback only. */
-const reachableAddress = ({ host, listen }: InstancePresence, ownHost: string): string[] => {
-  const port = listen.slice(listen.lastIndexOf(':') + 1)
-  const address = listen.slice(0, listen.lastIndexOf(':'))
-  if (address === '0.0.0.0' || address === '[::]') return [`${host}:${port}`]
-  const loopback = address.startsWith('127.') || address === '[::1]' || address === 'localhost'
-  return loopback && host !== ownHost ? [] : [listen]
-}
-
-/** The newest number up to which every segment is done; they may be done out of order. */
-export class PublishedNumber {
-  #value = 0
-  readonly #ahead = new Set<number>()
-
-  get value(): number {
-    return this.#value
-  }
-
-  /** Returns whether the value has gone up. */
-  done(number: number): boolean {
-    this.#ahead.add(number)
-    const before = this.#value
-    while (this.#ahead.delete(this.#value + 1)) this.#value += 1
-    return this.#value > before
-  }
-}
-
-/** For tests alone: USHER_TEST_FAULTS='[{"operation":"fdatasync","nth":3,"times":2,"errno":5}]'. */
-const faultsFromEnvironment = (): [] => {
-  const text = process.env['USHER_TEST_FAULTS']
-  if (text === undefined) return []
-  try {
-    return JSON.parse(text) as []
-  } catch (error) {
-    throw new UsherError('config_invalid', `USHER_TEST_FAULTS isn't JSON: ${messageOf(error)}`)
-  }
-}
+/** What presence says of an instance that hasn't opened yet. */
+const shownRefusal = (refusal: string | null): { readonly role: Role; readonly reason: string } =>
+  refusal === null ? { role: 'starting', reason: 'starting' } : { role: 'ineligible', reason: refusal }

@@ -68,6 +68,7 @@ export const codes = {
   store_wrong: info('the directory is not the store that was expected', false, 78),
   store_unavailable: info("the store can't be used", true, 69),
   address_in_use: info('the address is already taken', false, 69),
+  already_running: info('an instance of this host runs already', false, 69),
   permission: info('the operating system denies it', false, 77),
   unavailable: info('the service needed is not there', true, 69),
   native_missing: info('the addon is not built', false, 69),

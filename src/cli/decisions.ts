@@ -1,7 +1,6 @@
 // `usher dead` and `usher resolve`: what operators decide about jobs. A decision is a file in the store; the leader
 // carries it out, whichever host that is, and the ledger keeps who decided.
 import { randomBytes } from 'node:crypto'
-import { hostname, userInfo } from 'node:os'
 import type { Command } from 'commander'
 import { UsherError } from '../base/errors.ts'
 import type { OpenedStore } from '../store/identity.ts'
@@ -9,7 +8,7 @@ import { requestsDirectory } from '../store/layout.ts'
 import type { RequestRecord } from '../submit/records.ts'
 import type { DecisionKind, Request } from '../submit/requests.ts'
 import { painter, printable, printJson, renderTable } from './output.ts'
-import { openStoreFor, withStoreOptions } from './store-option.ts'
+import { openStoreFor, operator, waitMsOf, withStoreOptions } from './store-option.ts'
 import type { StoreOptions } from './store-option.ts'
 import { requireJobId } from './trace.ts'
 
@@ -81,14 +80,13 @@ const decide = async (as: DecisionKind, jobs: readonly string[], options: Choose
   const { all, reason, wait, ...rest } = options
   const everything = all === true || (jobs.length === 0 && reason !== undefined)
   if (jobs.length === 0 && !everything) throw new UsherError('usage', 'name the jobs, or say --all')
-  const waitMs = Number(wait) * 1000
-  if (!(waitMs >= 0)) throw new UsherError('usage', `--wait ${wait}: a number of seconds is allowed`)
+  const waitMs = waitMsOf(wait)
   const { store } = await openStoreFor(rest)
   const request: Request = {
     id: `${new Date().toISOString().replace(/[-:.]/g, '')}-${randomBytes(4).toString('hex')}`,
     as,
     jobs: everything ? 'all' : jobs.map(requireJobId),
-    by: `${userName()}@${hostname()}`,
+    by: operator(),
     at: new Date().toISOString(),
     ...(reason === undefined ? {} : { reason }),
     ...(jobId === undefined ? {} : { jobId }),
@@ -104,15 +102,6 @@ const decide = async (as: DecisionKind, jobs: readonly string[], options: Choose
   }
   if (done === null) {
     throw new UsherError('timed_out', `no leader has carried out request ${request.id} yet: it stays in the store and is carried out as soon as one leads`)
-  }
-}
-
-const userName = (): string => {
-  try {
-    return userInfo().username
-  } catch {
-    // A user id without a name, as in many containers.
-    return String(process.getuid?.() ?? 'unknown')
   }
 }
 

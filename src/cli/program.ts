@@ -3,9 +3,11 @@
 import { Command, CommanderError } from 'commander'
 import { codes } from '../base/errors.ts'
 import { version } from '../config/version.ts'
+import { registerAdmit, registerExpel } from './admission.ts'
 import { registerConfig } from './config-show.ts'
 import { registerDead, registerResolve } from './decisions.ts'
 import { registerDoctor } from './doctor.ts'
+import { registerDrain } from './drain.ts'
 import { reportError } from './exit.ts'
 import type { Output } from './output.ts'
 import { registerSend } from './send.ts'
@@ -21,6 +23,9 @@ const commands: readonly ((program: Command) => void)[] = [
   registerTrace,
   registerDead,
   registerResolve,
+  registerDrain,
+  registerAdmit,
+  registerExpel,
   registerDoctor,
   registerConfig,
 ]

@@ -57,7 +57,8 @@ const required = <T, const Property extends string>(
 const hostText = (name: string): string => name.replace(/[^A-Za-z0-9._-]/g, '-').slice(0, 64) || 'host'
 
 /** The names of hosts stand in the names of instances and of folders. */
-const hostName = matching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, '1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first')
+export const hostNamePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+const hostName = matching(hostNamePattern, '1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first')
 export const clusterNamePattern = /^[a-z0-9_-]{1,64}$/
 const clusterName = matching(clusterNamePattern, 'the name of a configured cluster')
 
@@ -101,6 +102,12 @@ export const topKeys = {
     default: { text: 'the name of the machine', of: () => hostText(hostname()) },
     shared: false,
   }),
+  admission: key(
+    'admission',
+    choice('open', 'listed'),
+    'With `listed` this host accepts and leads only once `usher admit` has named it. A list that names anybody binds all hosts of the store.',
+    { default: 'open' },
+  ),
   default_cluster: key(
     'defaultCluster',
     clusterName,

@@ -48,7 +48,7 @@ export class PresenceKeeper {
 
   constructor(options: PresenceKeeperOptions) {
     this.#options = options
-    this.#value = options.initial
+    this.#value = { ...options.initial, reason: fitting(options.initial.reason) }
   }
 
   /**

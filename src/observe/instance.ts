@@ -48,11 +48,13 @@ const readTrimmed = (path: string): string => {
   }
 }
 
-const startOf = (pid: number | 'self'): string => {
+/** Fields of /proc/<pid>/stat from the third on (the state); empty where there is no such process to be seen. */
+const statOf = (pid: number | 'self'): string[] => {
   const stat = readTrimmed(`/proc/${pid}/stat`)
   // The command's name, in parentheses, may hold spaces and parentheses itself.
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+  return stat === '' ? [] : stat.slice(stat.lastIndexOf(')') + 2).split(' ')
 }
+const startOf = (pid: number | 'self'): string => statOf(pid)[19] ?? ''
 
 const pidNamespace = (): string => {
   try {
@@ -86,6 +88,15 @@ export const provenDead = (other: ProcessIdentity): boolean => {
   if (start !== '') return start !== other.pidStart
   // Absent, or hidden from this user (hidepid): only where others' processes can be seen does absence prove anything.
   return startOf(1) !== '' && !existsSync(`/proc/${other.pid}`)
+}
+
+/** Whether that very process is certainly there: it runs under this kernel, stopped or not. False: unknown. */
+export const provenAlive = (other: ProcessIdentity): boolean => {
+  const own = ownProcess()
+  if (own.bootId === '' || other.bootId !== own.bootId || other.pidNamespace !== own.pidNamespace || other.pidStart === '') return false
+  const [state, start] = [statOf(other.pid)[0], startOf(other.pid)]
+  // One that has ended and only waits for its parent does nothing any more.
+  return start === other.pidStart && state !== 'Z' && state !== 'X'
 }
 
 /** Reads what readPresence() gave; null for what no version of usher has written. */

@@ -2,7 +2,7 @@
 // Used by `usher serve` at its start and by `usher doctor`. Leaves nothing behind; never throws.
 import { randomBytes } from 'node:crypto'
 import { readFile, realpath } from 'node:fs/promises'
-import { errnoOf, messageOf } from '../base/errors.ts'
+import { errnoOf, messageOf, UsherError } from '../base/errors.ts'
 import type { FileOperations } from './file-operations.ts'
 import { realFiles } from './file-operations.ts'
 import { DirectoryStore } from './directory-store.ts'
@@ -143,6 +143,46 @@ export const checkStore = async (directory: string, options: CheckOptions): Prom
     await check('sync', () => checkSync(store, scratch, files), remedy)
     await check('listing', () => checkListing(store, scratch), remedy)
     await check('removing', () => removeScratch(store, scratch), `remove ${scratch} by hand`)
+  }
+  return results
+}
+
+/**
+ * What can become untrue while an instance runs, and is cheap to look at: how the directory is mounted, who may write there,
+ * and a file's way to stable storage and back, in the instance's own directory. The identity is looked at with each
+ * writing of presence, and too little space is answered by the segment writer. Never throws; a directory that can't be
+ * looked at says nothing about its mount.
+ */
+export const recheckStore = async (
+  directory: string,
+  options: { readonly own: string; readonly files?: FileOperations; readonly mountinfo?: string },
+): Promise<CheckResult[]> => {
+  const files = options.files ?? realFiles
+  const store = new DirectoryStore(directory, files)
+  const results: CheckResult[] = []
+  const settings: readonly [string, () => Promise<Finding>][] = [
+    ['mount', () => checkMount(directory, options.mountinfo)],
+    ['owner', () => checkOwner(directory, files)],
+  ]
+  for (const [name, work] of settings) {
+    try {
+      results.push({ name, ...(await work()) })
+    } catch {
+      // Away, or not readable: presence finds that out twice a second, and what follows from it is decided there.
+    }
+  }
+  if (results.some(({ ok }) => !ok)) return results
+  try {
+    const content = randomBytes(512)
+    const name = `${options.own}/.check-${randomBytes(6).toString('hex')}`
+    await store.publish(name, content)
+    const same = (await store.read(name)).equals(content)
+    await store.remove(name)
+    results.push({ name: 'sync', ...(same ? fine('written, synced and read back') : bad('what was read is not what was written', 'replace this file system')) })
+  } catch (error) {
+    // Full is answered with store_full, job by job, until there is room.
+    const full = error instanceof UsherError && error.code === 'store_full'
+    results.push({ name: 'sync', ...(full ? fine(messageOf(error)) : bad(messageOf(error), 'see the error: usher needs to write, link and sync here')) })
   }
   return results
 }

@@ -6,7 +6,9 @@ import { messageOf, UsherError } from '../base/errors.ts'
 import { DirectoryStore } from './directory-store.ts'
 import type { FileOperations } from './file-operations.ts'
 import {
+  admissionDirectory,
   claimsDirectory,
+  drainsDirectory,
   hostsDirectory,
   identityName,
   ledgerDirectory,
@@ -28,7 +30,7 @@ export interface Identity {
   readonly by: string
 }
 
-const directories = [claimsDirectory, termsDirectory, hostsDirectory, ledgerDirectory, requestsDirectory]
+const directories = [claimsDirectory, termsDirectory, hostsDirectory, ledgerDirectory, requestsDirectory, admissionDirectory, drainsDirectory]
 
 const wrong = (message: string): UsherError => new UsherError('store_wrong', message, { details: { name: identityName } })
 
@@ -70,6 +72,12 @@ export const verifyIdentity = async (store: Store, uuid: string): Promise<void> 
   if (identity.uuid !== uuid) throw wrong(`the directory is the store ${identity.uuid} now, not ${uuid} any more`)
 }
 
+/** A store that an earlier version made lacks what came later: made here, so that nobody lists what may not exist. */
+const completeDirectories = async (store: Store): Promise<void> => {
+  const there = new Set(await store.list(''))
+  for (const directory of directories) if (!there.has(directory)) await store.makeDirectory(directory)
+}
+
 const createIdentity = async (store: Store, host: string): Promise<Identity> => {
   // Before the identity, so that a store which has one has these.
   for (const directory of directories) await store.makeDirectory(directory)
@@ -101,7 +109,10 @@ export interface OpenedStore {
 export const openStore = async (directory: string, options: OpenStoreOptions): Promise<OpenedStore> => {
   const store = options.files === undefined ? new DirectoryStore(directory) : new DirectoryStore(directory, options.files)
   const found = await readIdentity(store)
-  if (found !== null) return { store, identity: found }
+  if (found !== null) {
+    if (options.create) await completeDirectories(store)
+    return { store, identity: found }
+  }
   if (!options.create) {
     throw wrong(`${directory} isn't a store of usher: name the right directory, or start 'usher serve' to make a new store there`)
   }

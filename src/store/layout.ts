@@ -7,6 +7,8 @@ export const termsDirectory = 'terms'
 export const hostsDirectory = 'hosts'
 export const ledgerDirectory = 'ledger'
 export const requestsDirectory = 'requests'
+export const admissionDirectory = 'admission'
+export const drainsDirectory = 'drains'
 
 const claimDigits = 16
 const segmentDigits = 10
@@ -100,10 +102,18 @@ export const ledgerName = (term: number, n: number): string => `${ledgerTermDire
 export const parseLedgerFile = (file: string): number | null =>
   file.endsWith('.log') ? parsePadded(file.slice(0, -'.log'.length), segmentDigits) : null
 
+/** An id that commands mint, as it stands in the name of a file that asks for something. */
 const requestPattern = /^([A-Za-z0-9_][A-Za-z0-9._-]{0,199})\.json$/
-export const requestName = (id: string): string => {
+const requestFile = (directory: string, id: string): string => {
   const file = `${id}.json`
   if (!requestPattern.test(file)) throw new UsherError('internal', `${id} can't be the id of a request`)
-  return `${requestsDirectory}/${file}`
+  return `${directory}/${file}`
 }
+export const requestName = (id: string): string => requestFile(requestsDirectory, id)
 export const parseRequestFile = (file: string): string | null => requestPattern.exec(file)?.[1] ?? null
+export const drainName = (id: string): string => requestFile(drainsDirectory, id)
+export const parseDrainFile = parseRequestFile
+
+export const admissionName = (n: number): string => `${admissionDirectory}/${padded(n, segmentDigits)}.json`
+export const parseAdmissionFile = (file: string): number | null =>
+  file.endsWith('.json') ? parsePadded(file.slice(0, -'.json'.length), segmentDigits) : null

@@ -4,17 +4,15 @@
 
 import { native } from '../base/native.ts'
 import { decodeClaim } from '../election/claim.ts'
-import { parsePresence, provenDead } from '../observe/instance.ts'
-import type { InstancePresence } from '../observe/instance.ts'
+import { lookAtInstances } from '../hosts/present.ts'
+import type { Looked } from '../hosts/present.ts'
 import {
   claimName,
   claimsDirectory,
   formatSegment,
-  hostsDirectory,
   parseClaimNumber,
   parseInstance,
   parseSegmentFile,
-  presenceName,
   segmentName,
   segmentsDirectory,
 } from '../store/layout.ts'
@@ -58,17 +56,6 @@ export interface StoreStatus {
   readonly audit: AuditStatus
   readonly warnings: readonly string[]
   readonly setAside: readonly { readonly segment: string; readonly jobs: number; readonly reason: string }[]
-}
-
-/** A presence that is this fresh needs no second look. */
-const freshMs = 2000
-/** Longer than any instance waits between two writes of its presence. */
-const secondLookMs = 700
-
-interface Looked {
-  readonly instance: string
-  readonly presence: InstancePresence | null
-  readonly alive: boolean
 }
 
 export const survey = async (store: Store, storeUuid: string, options: { readonly ended?: boolean } = {}): Promise<StoreStatus> => {
@@ -116,28 +103,6 @@ const statusOf = ({ instance, presence, alive }: Looked): InstanceStatus => ({
   accepting: alive && (presence?.accepting ?? false),
   heartbeatAgeMs: presence === null ? null : Math.max(0, Date.now() - Date.parse(presence.at)),
 })
-
-/** Every instance that has a directory, and whether it lives: proven by the process table or by a heartbeat that moves. */
-export const lookAtInstances = async (store: Store): Promise<Looked[]> => {
-  const names = (await store.list(hostsDirectory)).filter((name) => parseInstance(name) !== null)
-  const first = new Map<string, InstancePresence | null>()
-  for (const name of names) first.set(name, parsePresence(await store.readPresence(presenceName(name))))
-  const unsure = [...first].filter(([, presence]) => presence !== null && mayLive(presence) && !isFresh(presence))
-  if (unsure.length > 0) await new Promise((resolve) => setTimeout(resolve, secondLookMs))
-  const moved = new Set<string>()
-  for (const [name, presence] of unsure) {
-    const again = parsePresence(await store.readPresence(presenceName(name)))
-    if (again !== null && again.beat !== presence?.beat) moved.add(name)
-  }
-  return [...first].map(([instance, presence]) => ({
-    instance,
-    presence,
-    alive: presence !== null && mayLive(presence) && (isFresh(presence) || moved.has(instance)),
-  }))
-}
-
-const mayLive = (presence: InstancePresence): boolean => presence.role !== 'ended' && !provenDead(presence)
-const isFresh = (presence: InstancePresence): boolean => Math.abs(Date.now() - Date.parse(presence.at)) < freshMs
 
 const findLeader = async (store: Store, looked: readonly Looked[]): Promise<StoreStatus['leader']> => {
   const numbers = (await store.list(claimsDirectory)).map(parseClaimNumber).filter((n) => n !== null)

@@ -74,13 +74,18 @@ export class ServerProcess {
   }
 
   static async start(settings: ServerSettings): Promise<ServerProcess> {
+    return (await ServerProcess.launch(settings)).ready
+  }
+
+  /** Started, and not waited for: `ready` comes when it accepts jobs. */
+  static async launch(settings: ServerSettings): Promise<{ child: ChildProcess; ready: Promise<ServerProcess>; log: () => string }> {
     const file = join(settings.folder, `usher-${Math.random().toString(36).slice(2)}.toml`)
     await writeFile(file, settings.config ?? '')
     const args = [cli, 'serve', '--json', '--config', file, '--store', settings.store, '--listen', settings.listen ?? '127.0.0.1:0']
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...settings.env } })
     let log = ''
     child.stderr.setEncoding('utf8').on('data', (text: string) => (log += text))
-    const ready = await new Promise<{ address: string; instance: string }>((resolve, reject) => {
+    const ready = new Promise<{ address: string; instance: string }>((resolve, reject) => {
       let text = ''
       child.stdout.setEncoding('utf8').on('data', (part: string) => {
         text += part
@@ -89,7 +94,10 @@ export class ServerProcess {
       })
       child.once('exit', (status) => reject(new Error(`usher serve ended with status ${status}:\n${log}`)))
     })
-    return new ServerProcess(child, ready, () => log)
+    const server = ready.then((line) => new ServerProcess(child, line, () => log))
+    // Whoever waits for it hears of it.
+    server.catch(() => undefined)
+    return { child, ready: server, log: () => log }
   }
 
   get log(): string {

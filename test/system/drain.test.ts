@@ -63,7 +63,7 @@ describe('a server that is told to stop', () => {
 
   it('loses no client of the library: it goes on with the next server of the store', async () => {
     const { server, store, settings } = await start()
-    const other = await ServerProcess.start(settings)
+    const other = await ServerProcess.start({ ...settings, config: `host = "other"\n${settings.config}` })
     cleanups.push(() => other.end('SIGKILL'))
     const client = new Client({ addresses: [server.address, other.address], backoffBaseMs: 10, backoffMostMs: 100, random: () => 0 })
     cleanups.push(() => client.close())

@@ -51,7 +51,7 @@ const imports: Import[] = sources.flatMap((from) =>
 const layers: readonly (readonly string[])[] = [
   ['base'],
   ['protocol', 'config', 'observe'],
-  ['store', 'election', 'transform', 'submit'],
+  ['store', 'hosts', 'election', 'transform', 'submit'],
   ['ingest'],
   ['instance', 'app'],
   ['cli'],
@@ -61,9 +61,11 @@ const processes: ReadonlySet<string> = new Set(['src/submit/submitter.ts'])
 /** The store is under the other stages, the submitter runs an election, the app starts instances. */
 const sideways: ReadonlySet<string> = new Set([
   'election → store',
+  'hosts → store',
   'transform → store',
   'submit → store',
   'submit → election',
+  'submit → hosts',
   'app → instance',
 ])
 
@@ -92,7 +94,7 @@ describe('the structure of the sources', () => {
     expect(sources.filter((file) => !known.has(subjectOf(file)))).toEqual([])
   })
 
-  it('imports in one direction: base ← protocol, config, observe ← store, election, transform, submit ← ingest ← instance, app ← cli', () => {
+  it('imports in one direction: base ← protocol, config, observe ← store, hosts, election, transform, submit ← ingest ← instance, app ← cli', () => {
     expect(imports.filter((each) => !mayImport(each)).map(({ from, to }) => `${from} imports ${to}`)).toEqual([])
   })
 

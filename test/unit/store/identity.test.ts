@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, rmdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -31,7 +31,17 @@ describe('the identity of a store', () => {
     expect(new Set(opened.map(({ identity }) => identity.uuid)).size).toBe(1)
     const again = await openStore(directory, { create: false })
     expect(again.identity).toEqual(opened[0]!.identity)
-    expect(await again.store.list('')).toEqual(['claims', 'hosts', 'ledger', 'requests', 'store.json', 'terms'])
+    expect(await again.store.list('')).toEqual(['admission', 'claims', 'drains', 'hosts', 'ledger', 'requests', 'store.json', 'terms'])
+  })
+
+  it('of an earlier version gets the directories that came later, when it is opened to be worked on', async () => {
+    const { identity } = await openStore(root, { create: true })
+    await rmdir(join(root, 'admission'))
+    await openStore(root, { create: false })
+    expect(await readdir(root)).not.toContain('admission')
+    const again = await openStore(root, { create: true })
+    expect(again.identity).toEqual(identity)
+    expect(await readdir(root)).toContain('admission')
   })
 
   it('is not made unless that was asked for, and the message says what to do', async () => {
