@@ -4,7 +4,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { ProcessIdentity } from '../observe/instance.ts'
-import { drainName, drainsDirectory, parseDrainFile } from '../store/layout.ts'
+import { drainName, drainsDirectory, parseRequestFile } from '../store/layout.ts'
 import { isMissing } from '../store/store-error.ts'
 import type { Store } from '../store/store.ts'
 
@@ -47,7 +47,7 @@ export class DrainRequests {
   /** A request to this process that was not seen before; null: none. */
   async look(instances: ReadonlySet<string>): Promise<DrainRequest | null> {
     for (const file of await this.#store.list(drainsDirectory)) {
-      const id = parseDrainFile(file)
+      const id = parseRequestFile(file)
       if (id === null || this.#read.has(id)) continue
       const request = await readDrain(this.#store, id)
       this.#read.add(id)
@@ -75,7 +75,7 @@ export const removeDrain = (store: Store, id: string): Promise<void> => store.re
 /** Removes what a command that was interrupted has left: requests none of whose instances lives any more. */
 export const removeFinishedDrains = async (store: Store, living: ReadonlySet<string>): Promise<void> => {
   for (const file of await store.list(drainsDirectory)) {
-    const id = parseDrainFile(file)
+    const id = parseRequestFile(file)
     if (id === null) continue
     const request = await readDrain(store, id)
     if (request !== null && !request.instances.some(({ instance }) => living.has(instance))) await removeDrain(store, id)

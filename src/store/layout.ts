@@ -112,7 +112,6 @@ const requestFile = (directory: string, id: string): string => {
 export const requestName = (id: string): string => requestFile(requestsDirectory, id)
 export const parseRequestFile = (file: string): string | null => requestPattern.exec(file)?.[1] ?? null
 export const drainName = (id: string): string => requestFile(drainsDirectory, id)
-export const parseDrainFile = parseRequestFile
 
 export const admissionName = (n: number): string => `${admissionDirectory}/${padded(n, segmentDigits)}.json`
 export const parseAdmissionFile = (file: string): number | null =>

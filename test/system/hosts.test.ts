@@ -122,10 +122,10 @@ describe('usher drain', () => {
     await until('both stand', async () => (await hostOf('one'))?.eligible === true && (await hostOf('two'))?.eligible === true)
     const client = new Client({ addresses: [one.address, two.address], backoffBaseMs: 10, backoffMostMs: 100 })
     cleanups.push(() => client.close())
-    let running = true
+    const load = { on: true }
     const ids: string[] = []
     const sending = (async () => {
-      while (running) ids.push((await client.send({ executable: '/bin/true' })).id)
+      while (load.on) ids.push((await client.send({ executable: '/bin/true' })).id)
     })()
     await until('jobs flow', () => sink.count > 20)
     const leader = (await statusOf(store)).leader!.host
@@ -140,7 +140,7 @@ describe('usher drain', () => {
     const count = sink.count
     await until('the other submits', () => sink.count > count + 20)
     expect((await statusOf(store)).leader?.instance).toBe(following.instance)
-    running = false
+    load.on = false
     await sending
     const again = await serve(leader)
     expect(await settledAudit(store)).toMatchObject({ accepted: ids.length, submitted: ids.length, balanced: true })
