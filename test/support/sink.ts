@@ -9,15 +9,20 @@ export interface Taken {
   readonly term: number
   readonly host: string
   readonly instance: string
+  readonly spec: { readonly arguments?: readonly string[] }
+  /** When it came, by this process's wall clock. */
+  readonly atMs: number
 }
 
 export class Sink {
   readonly taken = new Map<string, Taken[]>()
   readonly #server: Server
-  /** How long after it took a job it answers, in ms. */
-  delayMs: () => number = () => 0
+  /** How long after it took a job (of a batch: the first) it answers, in ms. */
+  delayMs: (id: string) => number = () => 0
   /** What it answers instead of taking the job; undefined: it takes it. */
   refuse: (id: string) => number | undefined = () => undefined
+  /** Whoever doesn't show it is answered 401. Null: anybody may. */
+  token: string | null = null
   #jobs = 0
 
   private constructor() {
@@ -49,6 +54,11 @@ export class Sink {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     request.on('error', () => undefined)
+    if (this.token !== null && request.headers.authorization !== `Bearer ${this.token}`) {
+      response.writeHead(401, { 'content-type': 'application/json', connection: 'close' })
+      response.end('{"error":"who are you?"}')
+      return
+    }
     if (request.method === 'GET') {
       const id = (request.url ?? '').replace(/^\/jobs\/?/, '')
       const found = id === '' ? undefined : this.taken.get(decodeURIComponent(id))
@@ -63,22 +73,25 @@ export class Sink {
       // The sender died in the middle of the request: nothing was taken.
       return
     }
+    const atMs = Date.now()
     const answers: string[] = []
+    const taking: string[] = []
     let status = 200
     for (const line of text.trim().split('\n')) {
-      const job = JSON.parse(line) as Taken
+      const job: Taken = { ...(JSON.parse(line) as Taken), atMs }
       const refused = this.refuse(job.id)
       if (refused !== undefined) {
         status = refused
         continue
       }
       this.#jobs += 1
+      taking.push(job.id)
       const list = this.taken.get(job.id)
       if (list === undefined) this.taken.set(job.id, [job])
       else list.push(job)
       answers.push(JSON.stringify({ jobId: `sink-${job.id}` }))
     }
-    const delay = this.delayMs()
+    const delay = this.delayMs(taking[0] ?? '')
     if (delay > 0) await new Promise((resolve) => setTimeout(resolve, delay))
     if (response.destroyed) return
     response.writeHead(status, { 'content-type': 'application/json' })
