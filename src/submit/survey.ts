@@ -75,6 +75,7 @@ export const survey = async (store: Store, storeUuid: string, options: { readonl
   if (!balanced) warnings.push(`the audit doesn't balance: ${files.accepted} accepted, ${total} accounted for`)
   const shown = looked.filter(({ presence, alive }) => alive || (options.ended ?? false) || presence?.role !== 'ended')
   const live = looked.filter(({ alive }) => alive)
+  if (leader === null && (live.length > 0 || waiting + sums.inDoubt > 0)) warnings.push(leaderless(live, waiting + sums.inDoubt))
   for (const [what, key] of [['versions', 'version'], ['configurations', 'config']] as const) {
     const values = new Set(live.map(({ presence }) => presence?.[key] ?? ''))
     if (values.size > 1) warnings.push(`hosts run different ${what}: ${[...values].join(', ')}`)
@@ -87,6 +88,14 @@ export const survey = async (store: Store, storeUuid: string, options: { readonl
     warnings,
     setAside: [...books.setAside].map(([segment, { count, reason }]) => ({ segment, jobs: count, reason })),
   }
+}
+
+const leaderless = (live: readonly Looked[], jobs: number): string => {
+  const whys = live.map(({ instance, presence }) => {
+    const host = presence?.host ?? instance
+    return presence?.eligible === true ? `${host} may, once the last claim has run out` : `${host} is not eligible (${presence?.reason ?? 'starting'})`
+  })
+  return `nobody leads, ${jobs} jobs wait: ${whys.length === 0 ? 'no instance is alive' : whys.join('; ')}`
 }
 
 const statusOf = ({ instance, presence, alive }: Looked): InstanceStatus => ({

@@ -58,6 +58,8 @@ export interface ServerSettings {
   readonly listen?: string
   readonly env?: Record<string, string>
   readonly folder: string
+  /** The program's main.js, where it isn't this one. */
+  readonly program?: string
 }
 
 export class ServerProcess {
@@ -81,7 +83,7 @@ export class ServerProcess {
   static async launch(settings: ServerSettings): Promise<{ child: ChildProcess; ready: Promise<ServerProcess>; log: () => string }> {
     const file = join(settings.folder, `usher-${Math.random().toString(36).slice(2)}.toml`)
     await writeFile(file, settings.config ?? '')
-    const args = [cli, 'serve', '--json', '--config', file, '--store', settings.store, '--listen', settings.listen ?? '127.0.0.1:0']
+    const args = [settings.program ?? cli, 'serve', '--json', '--config', file, '--store', settings.store, '--listen', settings.listen ?? '127.0.0.1:0']
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...settings.env } })
     let log = ''
     child.stderr.setEncoding('utf8').on('data', (text: string) => (log += text))
