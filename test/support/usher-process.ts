@@ -58,7 +58,7 @@ export interface ServerSettings {
   readonly listen?: string
   readonly env?: Record<string, string>
   readonly folder: string
-  /** The program's main.js, where it isn't this one. */
+  /** The command's file, where it isn't this version's. */
   readonly program?: string
 }
 
