@@ -13,6 +13,7 @@ import type { Appender, ClaimOptions, ClaimResult, Presence, Store } from './sto
 import { presenceBytes } from './store.ts'
 
 const presenceAttempts = 3
+const smallBytes = 64 * 1024
 
 /** `.<name>.<random>.tmp`: listings leave it out, and what a crash leaves of it is never mistaken for anything. */
 const privateNameOf = (name: string, nonce: string): string => {
@@ -92,7 +93,13 @@ export class DirectoryStore implements Store {
   }
 
   readRange(name: string, offset: number, bytesMax: number): Promise<Buffer> {
-    return this.#run('read', name, () => this.#opened(name, (file) => this.#readAt(file, offset, bytesMax)))
+    return this.#run('read', name, () =>
+      this.#opened(name, async (file) => {
+        // Whoever asks for much asks for what there is: memory is for that alone.
+        const bytes = bytesMax <= smallBytes ? bytesMax : Math.min(bytesMax, Math.max(0, (await file.status()).size - offset))
+        return this.#readAt(file, offset, bytes)
+      }),
+    )
   }
 
   readTail(name: string, bytes: number): Promise<Buffer> {

@@ -106,6 +106,11 @@ export class Candidate {
     void this.#keepEligible()
   }
 
+  /** What the ledger adds up to, while it leads; null: it doesn't. */
+  get books(): Books | null {
+    return this.#leadership?.books ?? null
+  }
+
   published(number: number): void {
     this.#published = number
     this.#leadership?.wake()
