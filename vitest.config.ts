@@ -1,9 +1,8 @@
-// `vitest run` runs what any machine can run; `vitest run --project slurm` needs the lab of test/slurm.
+// `vitest run` runs what any machine can run; `--project slurm` and `--project nfs` need the labs of test/lab, and root.
 import { defineConfig } from 'vitest/config'
 
-const slurmAsked = process.argv.some(
-  (argument, index, all) => argument === '--project=slurm' || (argument === '--project' && all[index + 1] === 'slurm'),
-)
+const isAsked = (project: string): boolean =>
+  process.argv.some((argument, index, all) => argument === `--project=${project}` || (argument === '--project' && all[index + 1] === project))
 
 const project = (name: string, timeoutMs: number, options: { parallel?: boolean } = {}) => ({
   test: {
@@ -25,7 +24,8 @@ export default defineConfig({
       project('native', 60_000),
       // One file at a time: they start servers and kill them, and would only slow each other down.
       project('system', 120_000, { parallel: false }),
-      ...(slurmAsked ? [project('slurm', 300_000, { parallel: false })] : []),
+      ...(isAsked('slurm') ? [project('slurm', 300_000, { parallel: false })] : []),
+      ...(isAsked('nfs') ? [project('nfs', 300_000, { parallel: false })] : []),
     ],
   },
 })

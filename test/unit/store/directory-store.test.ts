@@ -368,9 +368,17 @@ describe('reading', () => {
     expect((await store.readRange('file', 3, 4)).toString()).toBe('3456')
     expect((await store.readRange('file', 8, 10)).toString()).toBe('89')
     expect((await store.readRange('file', 20, 10)).toString()).toBe('')
+    expect((await store.readRange('file', 3, 16 * 1024 * 1024)).toString()).toBe('3456789')
+    expect((await store.readRange('file', 20, 16 * 1024 * 1024)).toString()).toBe('')
     expect((await store.readTail('file', 4)).toString()).toBe('6789')
     expect((await store.readTail('file', 40)).toString()).toBe('0123456789')
     expect(await store.size('file')).toBe(10)
+  })
+
+  it('takes no more memory for a range than there is to read', async () => {
+    const store = await freshStore()
+    await store.publish('file', Buffer.from('0123456789'))
+    expect((await store.readRange('file', 0, 1024 * 1024 * 1024)).buffer.byteLength).toBeLessThan(100_000)
   })
 
   it('tells what is missing from what is broken', async () => {
