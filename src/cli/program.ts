@@ -14,12 +14,14 @@ import { registerSend } from './send.ts'
 import { registerServe } from './serve.ts'
 import { registerStatus } from './status.ts'
 import { registerTrace } from './trace.ts'
+import { registerWhy } from './why.ts'
 
 /** In the order in which help shows them. */
 const commands: readonly ((program: Command) => void)[] = [
   registerServe,
   registerSend,
   registerStatus,
+  registerWhy,
   registerTrace,
   registerDead,
   registerResolve,
@@ -34,6 +36,7 @@ const examples = `Examples:
   usher serve --store /shared/usher        accept and submit jobs
   usher send jobs.ndjson                   send jobs and wait until each is on stable storage
   usher status --store /shared/usher       who leads, and where jobs are
+  usher why 9f8c2e71a4b0d3e5-17            why one job is where it is, in a sentence
   usher trace 9f8c2e71a4b0d3e5-17          what happened to one job, and who did it
 `
 

@@ -31,7 +31,7 @@ const render = (status: StoreStatus): string => {
   const parts: string[] = [`store ${status.store}\n\n`]
   parts.push(
     leader === null
-      ? `${paint('yellow', 'nobody leads')}: jobs are accepted, and wait\n\n`
+      ? `${paint('yellow', 'nobody leads')}: ${instances.some(({ accepting }) => accepting) ? 'jobs are accepted, and wait' : 'no job is accepted or submitted'}\n\n`
       : `${paint('bold', leader.host)} leads in term ${leader.term} (${leader.instance})\n\n`,
   )
   if (instances.length > 0) {

@@ -6,6 +6,8 @@ import { native } from '../base/native.ts'
 import { decodeClaim } from '../election/claim.ts'
 import { lookAtInstances } from '../hosts/present.ts'
 import type { Looked } from '../hosts/present.ts'
+import { provenDead } from '../observe/instance.ts'
+import type { InstancePresence } from '../observe/instance.ts'
 import {
   claimName,
   claimsDirectory,
@@ -49,9 +51,19 @@ export interface AuditStatus {
   readonly balanced: boolean
 }
 
+export interface Leader {
+  readonly instance: string
+  readonly host: string
+  readonly term: number
+  readonly leaseMs: number
+  readonly until: string
+}
+
 export interface StoreStatus {
   readonly store: string
-  readonly leader: { readonly instance: string; readonly host: string; readonly term: number; readonly until: string } | null
+  readonly leader: Leader | null
+  /** Of each living instance, why it doesn't lead; empty while one does. */
+  readonly whyNobodyLeads: readonly string[]
   readonly instances: readonly InstanceStatus[]
   readonly audit: AuditStatus
   readonly warnings: readonly string[]
@@ -75,14 +87,24 @@ export const survey = async (store: Store, storeUuid: string, options: { readonl
   if (!balanced) warnings.push(`the audit doesn't balance: ${files.accepted} accepted, ${total} accounted for`)
   const shown = looked.filter(({ presence, alive }) => alive || (options.ended ?? false) || presence?.role !== 'ended')
   const live = looked.filter(({ alive }) => alive)
-  if (leader === null && (live.length > 0 || waiting + sums.inDoubt > 0)) warnings.push(leaderless(live, waiting + sums.inDoubt))
-  for (const [what, key] of [['versions', 'version'], ['configurations', 'config']] as const) {
-    const values = new Set(live.map(({ presence }) => presence?.[key] ?? ''))
-    if (values.size > 1) warnings.push(`hosts run different ${what}: ${[...values].join(', ')}`)
+  const whyNone = leader === null ? whyNobodyLeads(looked) : []
+  if (leader === null && (live.length > 0 || waiting + sums.inDoubt > 0)) {
+    warnings.push(`nobody leads, ${waiting + sums.inDoubt} jobs wait: ${whyNone.length === 0 ? 'no instance is alive' : whyNone.join('; ')}`)
+  }
+  for (const [what, key, remedy] of [
+    ['versions', 'version', 'finish the upgrade'],
+    ['configurations', 'config', "compare 'usher config show'"],
+  ] as const) {
+    const groups = groupHosts(live, (presence) => presence[key])
+    if (groups.length > 1) warnings.push(`hosts run different ${what}: ${groups.join('; ')}: ${remedy}`)
+  }
+  for (const [host, instances] of groupBy(live, (presence) => presence.host)) {
+    if (instances.length > 1) warnings.push(`${instances.length} instances call themselves host ${host}: ${instances.map(({ instance }) => instance).join(', ')}`)
   }
   return {
     store: storeUuid,
     leader,
+    whyNobodyLeads: whyNone,
     instances: shown.map(statusOf),
     audit: { accepted: files.accepted, ...sums, waiting, balanced },
     warnings,
@@ -90,12 +112,36 @@ export const survey = async (store: Store, storeUuid: string, options: { readonl
   }
 }
 
-const leaderless = (live: readonly Looked[], jobs: number): string => {
-  const whys = live.map(({ instance, presence }) => {
-    const host = presence?.host ?? instance
-    return presence?.eligible === true ? `${host} may, once the last claim has run out` : `${host} is not eligible (${presence?.reason ?? 'starting'})`
+const groupBy = (live: readonly Looked[], keyOf: (presence: InstancePresence) => string): Map<string, InstancePresence[]> => {
+  const groups = new Map<string, InstancePresence[]>()
+  for (const { presence } of live) {
+    if (presence === null) continue
+    const list = groups.get(keyOf(presence))
+    if (list === undefined) groups.set(keyOf(presence), [presence])
+    else list.push(presence)
+  }
+  return groups
+}
+
+/** `3e446a5c on node1, node2` for each value, the one with most hosts first. */
+const groupHosts = (live: readonly Looked[], keyOf: (presence: InstancePresence) => string): string[] =>
+  [...groupBy(live, keyOf)]
+    .map(([value, presences]) => ({ value, hosts: [...new Set(presences.map(({ host }) => host))].sort() }))
+    .sort((a, b) => b.hosts.length - a.hosts.length || (a.value < b.value ? -1 : 1))
+    .map(({ value, hosts }) => `${value} on ${hosts.join(', ')}`)
+
+/** `node2 is not eligible (…)` for each living instance, in the order of their names. */
+export const whyNobodyLeads = (looked: readonly Looked[]): string[] =>
+  looked.flatMap(({ presence, alive }) => {
+    if (!alive || presence === null) return []
+    const { host, role, eligible, reason } = presence
+    if (eligible) return [`${host} may, once the last claim has run out`]
+    return [`${host} is not eligible (${reason === '' ? role : reason})`]
   })
-  return `nobody leads, ${jobs} jobs wait: ${whys.length === 0 ? 'no instance is alive' : whys.join('; ')}`
+
+const reasonOf = ({ presence, alive }: Looked): string => {
+  if (alive || presence?.role === 'ended') return presence?.reason ?? ''
+  return presence !== null && provenDead(presence) ? `its process ${presence.pid} is no more` : 'no sign of life'
 }
 
 const statusOf = ({ instance, presence, alive }: Looked): InstanceStatus => ({
@@ -107,13 +153,13 @@ const statusOf = ({ instance, presence, alive }: Looked): InstanceStatus => ({
   configDigest: presence?.config ?? '',
   role: presence?.role === 'ended' ? 'ended' : alive ? (presence?.role ?? 'starting') : 'gone',
   eligible: alive && (presence?.eligible ?? false),
-  reason: alive || presence?.role === 'ended' ? (presence?.reason ?? '') : 'no sign of life',
+  reason: reasonOf({ instance, presence, alive }),
   listen: presence?.listen ?? '',
   accepting: alive && (presence?.accepting ?? false),
   heartbeatAgeMs: presence === null ? null : Math.max(0, Date.now() - Date.parse(presence.at)),
 })
 
-const findLeader = async (store: Store, looked: readonly Looked[]): Promise<StoreStatus['leader']> => {
+export const findLeader = async (store: Store, looked: readonly Looked[]): Promise<StoreStatus['leader']> => {
   const numbers = (await store.list(claimsDirectory)).map(parseClaimNumber).filter((n) => n !== null)
   const newest = Math.max(0, ...numbers)
   if (newest === 0) return null
@@ -128,7 +174,7 @@ const findLeader = async (store: Store, looked: readonly Looked[]): Promise<Stor
   const { instance, host, term, leaseMs } = claim
   if (!looked.some((one) => one.instance === instance && one.alive)) return null
   // It was renewed at some time before now: this is the latest that it can end unless it is renewed again.
-  return { instance, host, term, until: new Date(Date.now() + leaseMs).toISOString() }
+  return { instance, host, term, leaseMs, until: new Date(Date.now() + leaseMs).toISOString() }
 }
 
 /** Jobs in a segment's file, by its last commit mark; undefined: it has none. */
