@@ -1,5 +1,5 @@
 // A cluster that counts, on the outer side of the lab's network: it takes every job as often as it is sent, writes each
-// taking to a file before it answers, and says which ids it has. Now and then an answer is slow, so that faults find
+// taking to a file before it answers, and says which ids it has, and what time it is. Now and then an answer is slow, so that faults find
 // submissions under way.
 //
 //   node cluster.mjs HOST:PORT FILE SEED
@@ -26,6 +26,7 @@ const take = (line) => {
 const server = createServer((request, response) => {
   // A sender that dies in the middle of its request has submitted nothing.
   request.on('error', () => undefined)
+  if (request.url === '/time') return response.end(String(Date.now()))
   if (request.method === 'GET') {
     const id = decodeURIComponent(request.url.replace(/^\/jobs\/?/, ''))
     const there = id === '' || counts.has(id)

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { formatProducer, producerOfName } from '../../src/protocol/job-id.ts'
 import { seeded, seedOf } from '../support/random.ts'
 import { root, until } from '../support/usher-process.ts'
-import { addressOf, Lab, mountOptions, nfsVersion, quantile, store } from './lab.ts'
+import { addressOf, Lab, mountOptions, nfsVersion, programs, quantile, store } from './lab.ts'
 import type { Submission } from './lab.ts'
 
 const rounds = Number(process.env['USHER_NFS_ROUNDS'] ?? 30)
@@ -99,11 +99,9 @@ const newest = (): Submission | undefined => lab.submissions().at(-1)
 /** The host that submits now; 1 as long as nobody has. */
 const leaderNow = (): number => Number(newest()?.host.replace('host', '') ?? 1)
 
-const programs = { submitter: 'dist/submit/submitter.js', server: 'dist/cli/main.js serve', producer: 'test/nfs/producer.mjs' }
-
-/** On the host's own processes, which no other host sees. The loops that start them again have names of their own. */
+/** To the host's own processes, which no other host sees. */
 const signal = (host: number, name: string, which: keyof typeof programs): Promise<unknown> =>
-  lab.exec(host, `pkill -${name} -f '^[^ ]*node [^ ]*${programs[which]}'`)
+  lab.exec(host, `pkill -${name} -f '${programs[which]}'`)
 
 /** Does it; resolves with what undoes it, or null where nothing has to be undone. */
 const inflict = async (fault: Fault, victim: number): Promise<(() => Promise<void>) | null> => {

@@ -2,7 +2,7 @@
 // cluster on the outer side of their network that counts. Everything started here is ended with the lab.
 import { execFile, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -11,8 +11,15 @@ import type { Trace } from '../../src/submit/trace.ts'
 import { root, until } from '../support/usher-process.ts'
 
 const program = join(root, 'test/lab/nfs-lab')
-const cli = join(root, 'dist/cli/main.js')
-const clusterPort = 7500
+/** The command, as package.json names it. */
+export const cli = join(root, (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { bin: { usher: string } }).bin.usher)
+/** Command lines of usher's processes on a host, for pkill and pgrep. The loops that start them again have others. */
+export const programs = {
+  server: '^[^ ]*node [^ ]*dist/cli/[^ /]* serve',
+  submitter: '^[^ ]*node [^ ]*dist/submit/submitter.js',
+  producer: '^[^ ]*node [^ ]*test/nfs/producer.mjs',
+} as const
+const clusterAddress = '10.9.0.254:7500'
 const usherPort = 7433
 const run = promisify(execFile)
 
@@ -110,7 +117,7 @@ export class Lab {
 
   /** The cluster that all hosts submit to. `seed` decides when its answers dawdle. */
   async startCluster(seed: number): Promise<void> {
-    const args = [program, 'outside', process.execPath, join(root, 'test/nfs/cluster.mjs'), `10.9.0.254:${clusterPort}`, join(this.folder, 'taken.jsonl'), String(seed)]
+    const args = [program, 'outside', process.execPath, join(root, 'test/nfs/cluster.mjs'), clusterAddress, join(this.folder, 'taken.jsonl'), String(seed)]
     const cluster = spawn('bash', args, { env: this.#env(), stdio: ['ignore', 'pipe', 'inherit'] })
     this.#cluster = cluster
     await new Promise<void>((resolve, reject) => {
@@ -127,7 +134,7 @@ export class Lab {
 
   async configure(host: number, more = ''): Promise<string> {
     const path = join(this.folder, String(host), 'usher.toml')
-    const url = `http://10.9.0.254:${clusterPort}/jobs`
+    const url = `http://${clusterAddress}/jobs`
     const text = `store = "${store}"\nlisten = "${addressOf(host)}"\ninsecure = true\n${more}[log]\nlevel = "info"\nformat = "json"\n[cluster.sink]\ndriver = "http"\nurl = "${url}"\nbatch = 4\nsettle = 3\ntimeout = 3\n`
     await writeFile(path, text)
     return path
@@ -137,6 +144,13 @@ export class Lab {
   async serve(host: number, more = ''): Promise<void> {
     const path = await this.configure(host, more)
     await this.spawn(host, 'usher', `cd /; until node ${cli} serve --config ${path}; do sleep 1; done`)
+  }
+
+  /** How far the host's wall clock is ahead of this machine's, and how far off that may be. */
+  async clock(host: number): Promise<{ ms: number; within: number }> {
+    const { status, stdout } = await this.exec(host, `node ${join(root, 'test/nfs/clock.mjs')} http://${clusterAddress}/time`)
+    if (status !== 0) throw new Error(`the clock of host ${host} can't be compared: ${stdout}`)
+    return JSON.parse(stdout) as { ms: number; within: number }
   }
 
   usher(host: number, args: string, withinSeconds = 60): Promise<Ran> {
