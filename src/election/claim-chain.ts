@@ -23,9 +23,12 @@
 // - Whoever loses a renewal, or doesn't know, stops at once. Whoever resigns stops leading before it says so.
 // - A listing may be stale, and a number as old as the retention may be free again: a winner lists once more,
 //   and a higher number makes it yield.
+//
+// A follower lists once a poll, and of a claim that is new to it asks only which file it is; newest-claim.ts says
+// why that is enough.
 
 import type { Claim } from './claim.ts'
-import { leaseMsMax } from './claim.ts'
+import { NewestClaim } from './newest-claim.ts'
 
 export interface ChainOptions {
   readonly leaseMs: number
@@ -44,11 +47,17 @@ export interface ChainOptions {
 
 export type ChainEvent =
   | { readonly kind: 'tick' }
-  | { readonly kind: 'listed'; readonly numbers: readonly number[] }
+  /** `lastTerm`: of the terms kept, the highest; asked for only where there are no claims. */
+  | { readonly kind: 'listed'; readonly numbers: readonly number[]; readonly lastTerm?: number }
   | { readonly kind: 'listFailed' }
+  /** Which file the claim is: one text for all links to a file. */
+  | { readonly kind: 'identified'; readonly number: number; readonly file: string }
   /** Null: the claim is damaged. */
-  | { readonly kind: 'read'; readonly number: number; readonly claim: Claim | null }
+  | { readonly kind: 'read'; readonly number: number; readonly file: string; readonly claim: Claim | null }
+  /** It could neither be identified nor read. */
   | { readonly kind: 'readFailed'; readonly number: number }
+  /** Somebody says that there is something new. Never more than a hint: nothing depends on it. */
+  | { readonly kind: 'hint' }
   | { readonly kind: 'prepared'; readonly nonce: string }
   | { readonly kind: 'prepareFailed'; readonly nonce: string }
   | { readonly kind: 'attempted'; readonly number: number; readonly result: 'won' | 'lost' | 'unknown' }
@@ -56,11 +65,12 @@ export type ChainEvent =
   | { readonly kind: 'kept'; readonly term: number }
   /** The term's number was used before, by another. */
   | { readonly kind: 'termTaken'; readonly term: number }
-  | { readonly kind: 'resign' }
+  /** A leader that isn't eligible any more resigns. */
   | { readonly kind: 'eligible'; readonly eligible: boolean }
 
 export type ChainCommand =
   | { readonly kind: 'list' }
+  | { readonly kind: 'identify'; readonly number: number }
   | { readonly kind: 'read'; readonly number: number }
   /** Make the private file of this nonce. */
   | { readonly kind: 'prepare'; readonly nonce: string; readonly term: number; readonly leaseMs: number }
@@ -73,6 +83,8 @@ export type ChainCommand =
   /** Link the private file to the term's name. */
   | { readonly kind: 'keep'; readonly term: number; readonly nonce: string }
   | { readonly kind: 'remove'; readonly numbers: readonly number[] }
+  /** The others need not wait any more: hint at it, where that can be done. */
+  | { readonly kind: 'announce' }
   /** End the process. The deadline stays armed. */
   | { readonly kind: 'stop'; readonly reason: string }
 
@@ -92,14 +104,6 @@ type Phase =
   | 'withdrawing'
   | 'resigning'
   | 'stopped'
-
-interface Newest {
-  readonly number: number
-  /** Own clock, after the listing that showed it first. */
-  readonly seenAt: number
-  /** Undefined: not read yet; null: damaged. */
-  claim: Claim | null | undefined
-}
 
 /** The claim held or striven for. */
 interface Own {
@@ -127,11 +131,13 @@ export class ClaimChain {
   readonly #options: ChainOptions
   #phase: Phase = 'following'
   #eligible: boolean
-  #newest: Newest = { number: 0, seenAt: 0, claim: undefined }
+  readonly #newest = new NewestClaim()
   #own: Own | null = null
   #resignationNonce = ''
   /** A listing or reading is under way; of the other operations the phase says so. */
   #looking = false
+  /** A hint came during a look, which may have missed what it hinted at. */
+  #hinted = false
   #wakeAt = 0
   /** Claims that exist, with when this instance first knew them. */
   #known = new Map<number, number>()
@@ -146,7 +152,7 @@ export class ClaimChain {
     if ((this.#phase === 'leading' || this.#phase === 'renewing') && this.#own !== null) {
       return { role: 'leader', term: this.#own.term, validUntil: this.#own.validUntil }
     }
-    const claim = this.#newest.claim ?? null
+    const { claim } = this.#newest
     return { role: 'follower', leader: claim === null || claim.leaseMs === 0 ? null : claim }
   }
 
@@ -179,12 +185,18 @@ export class ClaimChain {
       case 'tick':
         return this.#tick(now)
       case 'listed':
-        return this.#listed(event.numbers, now)
+        return this.#listed(event.numbers, event.lastTerm ?? 0, now)
       case 'listFailed':
       case 'readFailed':
         return this.#lookFailed(now)
+      case 'identified':
+        return this.#identified(event.number, event.file, now)
       case 'read':
-        return this.#read(event.number, event.claim, now)
+        return this.#read(event.number, event.file, event.claim, now)
+      case 'hint':
+        if (this.#looking) this.#hinted = true
+        else if (this.#phase === 'following') this.#wakeAt = now
+        return []
       case 'prepared':
         return this.#prepared(event.nonce, now)
       case 'prepareFailed':
@@ -199,14 +211,11 @@ export class ClaimChain {
         return []
       case 'termTaken':
         return this.#own?.term === event.term ? this.#stop(`term ${event.term} was another's before`) : []
-      case 'resign':
-        this.#eligible = false
-        return this.#withdraw()
       case 'eligible':
+        // Said again and again by those who try again and again: only the change is a reason to look.
+        if (event.eligible && !this.#eligible && this.#phase === 'following') this.#wakeAt = now
         this.#eligible = event.eligible
-        if (!event.eligible) return this.#withdraw()
-        if (this.#phase === 'following') this.#wakeAt = now
-        return []
+        return event.eligible ? [] : this.#withdraw()
     }
   }
 
@@ -233,25 +242,34 @@ export class ClaimChain {
     return [{ kind: 'attempt', number: own.number + 1, nonce: own.nonce, sync: false }]
   }
 
-  #listed(numbers: readonly number[], now: number): ChainCommand[] {
+  #listed(numbers: readonly number[], lastTerm: number, now: number): ChainCommand[] {
     this.#looking = false
     let highest = 0
     for (const number of numbers) if (number > highest) highest = number
     this.#remember(numbers, now)
     if (this.#phase === 'confirming') return this.#confirm(highest, now)
     if (this.#phase !== 'following') return []
-    // A listing with less than is known is a stale one, or the claims were wiped: neither is a reason to act.
-    if (highest > this.#newest.number) this.#newest = { number: highest, seenAt: now, claim: undefined }
-    if (this.#newest.number > 0 && this.#newest.claim === undefined) {
-      this.#looking = true
-      return [{ kind: 'read', number: this.#newest.number }]
-    }
-    return this.#consider(now)
+    this.#newest.see(highest, now)
+    if (highest === 0) this.#newest.assume(lastTerm, now)
+    const { lacks } = this.#newest
+    if (lacks === 'nothing') return this.#consider(now)
+    return this.#look(lacks === 'identity' ? 'identify' : 'read')
   }
 
-  #read(number: number, claim: Claim | null, now: number): ChainCommand[] {
+  #look(kind: 'identify' | 'read'): ChainCommand[] {
+    this.#looking = true
+    return [{ kind, number: this.#newest.number }]
+  }
+
+  #identified(number: number, file: string, now: number): ChainCommand[] {
     this.#looking = false
-    if (number === this.#newest.number) this.#newest.claim = claim
+    if (this.#phase !== 'following' || number !== this.#newest.number) return []
+    return this.#newest.identified(file) ? this.#consider(now) : this.#look('read')
+  }
+
+  #read(number: number, file: string, claim: Claim | null, now: number): ChainCommand[] {
+    this.#looking = false
+    if (number === this.#newest.number) this.#newest.read(file, claim)
     return this.#phase === 'following' ? this.#consider(now) : []
   }
 
@@ -261,17 +279,10 @@ export class ClaimChain {
     return []
   }
 
-  /** When the newest claim has run out for certain, on this clock. */
-  #expiresAt(): number {
-    const { number, seenAt, claim } = this.#newest
-    if (number === 0) return seenAt
-    if (claim === undefined) return Infinity
-    return seenAt + (claim === null ? leaseMsMax : claim.leaseMs) * (1 + this.#options.margin)
-  }
-
   #consider(now: number): ChainCommand[] {
-    const expiresAt = this.#expiresAt()
+    const expiresAt = this.#newest.expiresAt(this.#options.margin)
     if (this.#eligible && now >= expiresAt) {
+      if (this.#newest.guessed) return this.#look('read')
       const term = this.#newest.number + 1
       const nonce = this.#options.nonce()
       this.#phase = 'preparing'
@@ -280,7 +291,8 @@ export class ClaimChain {
     }
     // Followers spread out, so that they don't all ask, or claim, at the same moment.
     const poll = now + this.#options.pollMs * (0.8 + 0.2 * this.#options.random())
-    this.#wakeAt = this.#eligible && expiresAt < poll ? expiresAt : poll
+    this.#wakeAt = this.#hinted ? now : this.#eligible && expiresAt < poll ? expiresAt : poll
+    this.#hinted = false
     return []
   }
 
@@ -338,7 +350,7 @@ export class ClaimChain {
   #confirm(highest: number, now: number): ChainCommand[] {
     const own = this.#own!
     if (highest > own.number) {
-      this.#newest = { number: highest, seenAt: now, claim: undefined }
+      this.#newest.see(highest, now)
       return this.#follow(now, [{ kind: 'disarm' }, { kind: 'discard', nonce: own.nonce }])
     }
     if (highest < own.number) {
@@ -385,14 +397,15 @@ export class ClaimChain {
     // Won, lost or unknown: this instance led no more when it began to resign.
     const own = this.#own!
     const nonces = [own.nonce, this.#resignationNonce]
-    if (own.number > this.#newest.number) this.#newest = { number: own.number, seenAt: now, claim: undefined }
-    return this.#follow(now, [{ kind: 'disarm' }, ...nonces.map((nonce) => ({ kind: 'discard' as const, nonce }))])
+    this.#newest.see(own.number, now)
+    return this.#follow(now, [{ kind: 'disarm' }, { kind: 'announce' }, ...nonces.map((nonce) => ({ kind: 'discard' as const, nonce }))])
   }
 
   #follow(now: number, commands: ChainCommand[]): ChainCommand[] {
     this.#phase = 'following'
     this.#own = null
     this.#looking = false
+    this.#hinted = false
     // At once after a defeat would be a storm of listings; a part of a poll, at random, is not.
     this.#wakeAt = now + this.#options.pollMs * (0.1 + 0.4 * this.#options.random())
     return commands

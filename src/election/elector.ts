@@ -10,6 +10,7 @@ import {
   hostDirectory,
   parseClaimNumber,
   termName,
+  termsDirectory,
 } from '../store/layout.ts'
 import { isMissing } from '../store/store-error.ts'
 import type { Store } from '../store/store.ts'
@@ -53,6 +54,8 @@ export interface ElectorOptions {
    * is renewed meanwhile. What is still on its way when it resolves would race the next leader.
    */
   readonly drain?: (reason: string) => Promise<void>
+  /** This instance has resigned: whoever hears of it at once need not wait for the next poll. Only ever a hint. */
+  readonly announce?: () => void
   /** What goes wrong without consequence, for the log. */
   readonly log?: (message: string, details: Record<string, unknown>) => void
   readonly timer?: Timer
@@ -130,6 +133,11 @@ export class Elector extends EventEmitter<ElectorEvents> {
     if (this.#started) return
     this.#started = true
     this.#run({ kind: 'tick' })
+  }
+
+  /** Somebody says that there is something new: looks at once instead of at the next poll, if it follows. */
+  hint(): void {
+    this.#run({ kind: 'hint' })
   }
 
   /**
@@ -228,6 +236,8 @@ export class Elector extends EventEmitter<ElectorEvents> {
         return this.#lose(before, command.reason)
       case 'list':
         return this.#operate(command.kind, { kind: 'listFailed' }, () => this.#list())
+      case 'identify':
+        return this.#operate(command.kind, { kind: 'readFailed', number: command.number }, () => this.#identify(command.number))
       case 'read':
         return this.#operate(command.kind, { kind: 'readFailed', number: command.number }, () => this.#read(command.number))
       case 'prepare':
@@ -239,6 +249,9 @@ export class Elector extends EventEmitter<ElectorEvents> {
           return { ...unknown, result: await this.#options.store.claim(claimName(number), this.#file(nonce), { sync }) }
         })
       }
+      case 'announce':
+        this.#options.announce?.()
+        return
       case 'discard':
         return this.#operate(command.kind, null, async () => {
           await this.#options.store.remove(this.#file(command.nonce))
@@ -272,13 +285,30 @@ export class Elector extends EventEmitter<ElectorEvents> {
   }
 
   async #list(): Promise<ChainEvent> {
-    const numbers = (await this.#options.store.list(claimsDirectory)).map(parseClaimNumber).filter((number) => number !== null)
-    return { kind: 'listed', numbers }
+    const numbers = await this.#numbers(claimsDirectory)
+    if (numbers.length > 0) return { kind: 'listed', numbers }
+    return { kind: 'listed', numbers, lastTerm: Math.max(0, ...(await this.#numbers(termsDirectory))) }
   }
 
-  async #read(number: number): Promise<ChainEvent> {
+  async #numbers(directory: string): Promise<number[]> {
+    return (await this.#options.store.list(directory)).map(parseClaimNumber).filter((number) => number !== null)
+  }
+
+  #identify(number: number): Promise<ChainEvent> {
+    return this.#unlessMissing(number, async (name) => ({ kind: 'identified', number, file: await this.#options.store.fileOf(name) }))
+  }
+
+  #read(number: number): Promise<ChainEvent> {
+    const { store } = this.#options
+    return this.#unlessMissing(number, async (name) => {
+      const file = await store.fileOf(name)
+      return { kind: 'read', number, file, claim: decodeClaim(await store.read(name)) }
+    })
+  }
+
+  async #unlessMissing(number: number, work: (name: string) => Promise<ChainEvent>): Promise<ChainEvent> {
     try {
-      return { kind: 'read', number, claim: decodeClaim(await this.#options.store.read(claimName(number))) }
+      return await work(claimName(number))
     } catch (error) {
       // Removed since the listing, which was an old one then: the next will show a higher number.
       if (isMissing(error)) return { kind: 'readFailed', number }

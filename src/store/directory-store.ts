@@ -116,6 +116,13 @@ export class DirectoryStore implements Store {
     return this.#run('size', name, () => this.#opened(name, async (file) => (await file.status()).size))
   }
 
+  fileOf(name: string): Promise<string> {
+    return this.#run('stat', name, async () => {
+      const { device, inode } = await this.#files.stat(this.path(name))
+      return `${device}:${inode}`
+    })
+  }
+
   async remove(name: string): Promise<void> {
     this.#privates.delete(name)
     // Not synced: a removal that a crash undoes is done again by whoever wanted it.

@@ -66,6 +66,11 @@ export interface Store {
   /** The last `bytes` bytes, or the whole file where it is shorter. */
   readTail(name: string, bytes: number): Promise<Buffer>
   size(name: string): Promise<number>
+  /**
+   * Which file an existing name is, by one look: the same text for two names that are links to one file, another
+   * text for names of files that exist at one time. A file that is removed may leave its text to a later one.
+   */
+  fileOf(name: string): Promise<string>
   /** Removes a file. One that isn't there is success. */
   remove(name: string): Promise<void>
   /** Removes an empty directory. One that isn't there is success. */

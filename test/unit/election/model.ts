@@ -73,12 +73,20 @@ export interface ModelOptions {
   readonly hosts: number
   readonly faults: Faults
   readonly leaseMs?: number
+  /** Of the second host, the fourth and so on, where it is another. */
+  readonly otherLeaseMs?: number
   readonly margin?: number
   /** False: nobody kills. */
   readonly deadline?: boolean
   /** True: a renewal moves the deadline before it is won, a mistake. */
   readonly armEarly?: boolean
   readonly retainMs?: number
+  /** The file server numbers its files with so few numbers that many share one. */
+  readonly inodes?: number
+  /** True: who would take over trusts its guess instead of reading the claim, a mistake. */
+  readonly trustGuess?: boolean
+  /** Hints that there is something new: probability that one arrives. 0: there are none. */
+  readonly hints?: number
 }
 
 interface Act {
@@ -101,6 +109,9 @@ interface Host {
   /** True time at which the kernel kills; Infinity: disarmed. */
   killAt: number
   operations: number
+  /** The claim that the chain read last, and whether it has taken a later one for the same since. */
+  lastRead: { readonly claim: Claim; readonly file: string } | null
+  guessed: boolean
 }
 
 interface Entry {
@@ -135,7 +146,7 @@ export class Model {
       // The slowest clock has rate 1, so no two differ by more than the skew.
       const rate = i === 0 ? 1 : i === 1 ? this.faults.skew : 1 + this.random() * (this.faults.skew - 1)
       const host = { name: `h${i}`, rate, offset: this.random() * 1e6, eligible: true, life: 0, operations: 0 }
-      const whole = { ...host, instance: '', chain: this.#newChain(true), alive: false, pausedUntil: 0, killAt: Infinity }
+      const whole = { ...host, instance: '', chain: this.#newChain(true, 0), alive: false, pausedUntil: 0, killAt: Infinity, lastRead: null, guessed: false }
       this.hosts.push(whole)
       this.#start(whole)
       this.#trouble(whole)
@@ -144,6 +155,10 @@ export class Model {
 
   get leaseMs(): number {
     return this.options.leaseMs ?? 3_000
+  }
+
+  #leaseOf(host: number): number {
+    return host % 2 === 0 ? this.leaseMs : (this.options.otherLeaseMs ?? this.leaseMs)
   }
 
   get claims(): readonly number[] {
@@ -202,10 +217,10 @@ export class Model {
     this.#queue.push({ at, order: this.#order, work })
   }
 
-  #newChain(eligible: boolean): ClaimChain {
+  #newChain(eligible: boolean, host: number): ClaimChain {
     return new ClaimChain(
       {
-        ...chainDefaults(this.leaseMs),
+        ...chainDefaults(this.#leaseOf(host)),
         margin: this.options.margin ?? 0.1,
         retainMs: this.options.retainMs ?? 600_000,
         random: this.random,
@@ -218,7 +233,9 @@ export class Model {
   #start(host: Host): void {
     host.life += 1
     host.instance = `${host.name}.${host.life}`
-    host.chain = this.#newChain(host.eligible)
+    host.chain = this.#newChain(host.eligible, this.hosts.indexOf(host))
+    host.lastRead = null
+    host.guessed = false
     host.alive = true
     host.killAt = Infinity
     host.pausedUntil = 0
@@ -298,12 +315,26 @@ export class Model {
         return this.#operate(host, () => this.#seen(), (numbers) =>
           this.#event(host, numbers === null ? { kind: 'listFailed' } : { kind: 'listed', numbers }),
         )
+      case 'identify': {
+        const { number } = command
+        return this.#operate(host, () => this.#fileOf(number), (file) => {
+          host.guessed = file === host.lastRead?.file
+          this.#event(host, file === null ? { kind: 'readFailed', number } : { kind: 'identified', number, file })
+        })
+      }
       case 'read': {
         const { number } = command
-        return this.#operate(host, () => this.#files.get(this.#claims.get(number) ?? ''), (claim) =>
-          this.#event(host, claim == null ? { kind: 'readFailed', number } : { kind: 'read', number, claim }),
-        )
+        return this.#operate(host, () => ({ claim: this.#files.get(this.#claims.get(number) ?? ''), file: this.#fileOf(number) }), (result) => {
+          const { claim, file } = this.options.trustGuess === true && host.guessed && host.lastRead !== null ? host.lastRead : (result ?? {})
+          if (claim === undefined || file == null) return this.#event(host, { kind: 'readFailed', number })
+          host.lastRead = { claim, file }
+          host.guessed = false
+          this.#event(host, { kind: 'read', number, file, claim })
+        })
       }
+      case 'announce':
+        for (const other of this.hosts) if (other !== host) this.#hint(other)
+        return
       case 'prepare': {
         const { nonce, term, leaseMs } = command
         const claim = { instance: host.instance, host: host.name, address: '', term, leaseMs, nonce }
@@ -315,7 +346,7 @@ export class Model {
         const { number, nonce } = command
         const { state } = host.chain
         if (this.options.armEarly === true && state.role === 'leader') {
-          this.#carryOut(host, { kind: 'arm', at: this.clock(host) + this.leaseMs })
+          this.#carryOut(host, { kind: 'arm', at: this.clock(host) + this.#leaseOf(this.hosts.indexOf(host)) })
         }
         return this.#operate(host, () => this.#link(number, nonce), (result) =>
           this.#event(host, { kind: 'attempted', number, result: result ?? 'unknown' }),
@@ -334,6 +365,18 @@ export class Model {
           })
         }
     }
+  }
+
+  #fileOf(number: number): string | null {
+    const nonce = this.#claims.get(number)
+    if (nonce === undefined) return null
+    return this.options.inodes === undefined ? nonce : `inode ${Number(nonce.slice('nonce'.length)) % this.options.inodes}`
+  }
+
+  /** Lost, late, and at any time: a hint is only ever a hint. */
+  #hint(host: Host): void {
+    const hints = this.options.hints ?? 0
+    if (this.random() < hints) this.#inProcess(host, this.now + this.#delay(), () => this.#event(host, { kind: 'hint' }))
   }
 
   #link(number: number, nonce: string): 'won' | 'lost' {
@@ -429,6 +472,7 @@ export class Model {
       host.pausedUntil = this.now + this.random() * this.faults.pauseMs
     })
     every(() => this.faults.crashEveryMs, () => this.#kill(host))
+    if ((this.options.hints ?? 0) > 0) every(() => 500, () => this.#hint(host))
     every(() => this.faults.flipEligibleEveryMs, () => this.#setEligible(host, !host.eligible))
   }
 }
