@@ -13,6 +13,7 @@ import type { Ingest, IngestEvents } from './base/native.ts'
 import type { Config } from './config/table.ts'
 import { version } from './config/version.ts'
 import { lookAtInstances, reachableAddress } from './hosts/present.ts'
+import { Nudges } from './ingest/nudges.ts'
 import { openIngest } from './ingest/open-ingest.ts'
 import { PresenceKeeper } from './ingest/presence-keeper.ts'
 import { IngestServer } from './ingest/server.ts'
@@ -61,6 +62,7 @@ export class Instance {
   #ingest!: Ingest
   #server!: IngestServer
   #presence!: PresenceKeeper
+  #nudges!: Nudges
   #submitter: SubmitterProcess | null = null
   #tellEnd: (ending: Ending) => void = () => undefined
   readonly #ending = new Promise<Ending>((resolve) => (this.#tellEnd = resolve))
@@ -120,6 +122,12 @@ export class Instance {
     })
     this.#ingest = openIngest(config, identity.uuid, this.name, (events) => this.#hear(events))
     this.#server = this.#createServer()
+    this.#nudges = new Nudges({
+      storeUuid: identity.uuid,
+      clock: systemClock,
+      onNudge: (nudge) => this.#submitter?.look(nudge),
+      log: (level, message) => log[level](message),
+    })
     this.#presence = new PresenceKeeper({
       store,
       uuid: identity.uuid,
@@ -142,7 +150,10 @@ export class Instance {
         started: new Date().toISOString(),
         published: 0,
       },
-      onWritten: (beganMs) => this.#ingest.presenceWritten(beganMs),
+      onWritten: (beganMs, { published }) => {
+        this.#ingest.presenceWritten(beganMs)
+        this.#nudges.published(published)
+      },
       acceptLeaseMs: config.acceptLeaseMs,
       onLapsed: (apartMs) => this.#end('retired', `presence could not be written for ${Math.round(apartMs)} ms`),
       onWrongStore: (error) => this.#end('wrongStore', error.message),
@@ -179,6 +190,7 @@ export class Instance {
     if (this.#refusal !== null) this.#end('refused', this.#refusal)
     const address = await this.#server.listen()
     this.#presence.update({ listen: address, accepting: true })
+    await this.#nudges.open(address)
     this.#submitter = this.#createSubmitter(address)
     this.#submitter.start()
     return address
@@ -203,6 +215,7 @@ export class Instance {
     const settled = await Promise.race([this.#settled().then(() => true), sleep(systemClock, settleMs).then(() => false)])
     if (!settled) log.warn(`segments could not be transformed within ${settleMs} ms: they are left to be adopted`)
     await (resigned ?? this.#submitter?.resign(resignMs))
+    await this.#nudges.close()
     await this.#transformer.close()
     this.#journal.add({ step: 'ended', ...(refused ? { detail: why.reason } : {}) })
     // Nothing hangs on it; it may fail on the store that is the reason to stop.
@@ -219,11 +232,12 @@ export class Instance {
     this.#stopping = true
     this.#submitter?.kill()
     // A start that failed has made only the first of them.
-    const made: Made = { server: this.#server, ingest: this.#ingest, transformer: this.#transformer, journal: this.#journal, presence: this.#presence }
+    const made: Made = { server: this.#server, ingest: this.#ingest, transformer: this.#transformer, journal: this.#journal, presence: this.#presence, nudges: this.#nudges }
     if (this.#opened) await made.server?.goodbye(code, reason, [], 500)
     const { ingest } = made
     if (ingest !== undefined) await new Promise<void>((resolve) => ingest.stop(resolve))
     await made.transformer?.close()
+    await made.nudges?.close()
     made.journal?.add({ step: 'retired', detail: reason })
     // Closing may fail on the store that made it retire; there is nothing more to lose then.
     for (const close of [() => made.presence?.halt(), () => made.journal?.close()]) {
@@ -295,6 +309,8 @@ export class Instance {
         this.#presence.update({ role, term, eligible, reason: this.#reason })
       },
       onAdopt: (instance, why) => void this.#adopt(instance, why),
+      onLeader: (leader) => this.#nudges.leader(leader),
+      onAnnounce: (addresses) => this.#nudges.send('claims', addresses),
       onDeath: () => {
         if (this.#stopping) return
         this.#notEligible = 'the submitter is being started again'
@@ -381,6 +397,7 @@ interface Made {
   readonly transformer: Transformer | undefined
   readonly journal: Journal | undefined
   readonly presence: PresenceKeeper | undefined
+  readonly nudges: Nudges | undefined
 }
 
 /** What presence says of an instance that hasn't opened yet. */

@@ -17,7 +17,7 @@ export interface PresenceKeeperOptions {
   readonly everyMs: number
   readonly initial: Omit<InstancePresence, 'beat' | 'at'>
   /** A write that began at that time of the clock has succeeded. */
-  readonly onWritten: (beganMs: number) => void
+  readonly onWritten: (beganMs: number, value: Omit<InstancePresence, 'beat' | 'at'>) => void
   /** Two writes were further apart than this: others may have taken the instance for gone. It must retire. */
   readonly acceptLeaseMs: number
   readonly onLapsed: (apartMs: number) => void
@@ -58,12 +58,13 @@ export class PresenceKeeper {
   async start(bornMs: number): Promise<void> {
     const { presence, clock, acceptLeaseMs, onWritten } = this.#options
     const beganMs = clock.nowMs()
+    const value = this.#value
     await presence.write(this.#next())
     if (clock.nowMs() - bornMs >= acceptLeaseMs) {
       throw new UsherError('retired', `the first presence took ${Math.round(clock.nowMs() - bornMs)} ms, longer than the accept lease`)
     }
     this.#writtenMs = beganMs
-    onWritten(beganMs)
+    onWritten(beganMs, value)
     this.#schedule()
   }
 
@@ -127,8 +128,9 @@ export class PresenceKeeper {
       try {
         if (!verified) await verifyIdentity(store, uuid)
         verified = true
+        const value = this.#value
         await presence.write(this.#next())
-        onWritten(beganMs)
+        onWritten(beganMs, value)
         const apartMs = clock.nowMs() - this.#writtenMs
         this.#writtenMs = beganMs
         if (apartMs >= acceptLeaseMs) onLapsed(apartMs)

@@ -12,6 +12,8 @@ import type { ChainOptions } from '../election/claim-chain.ts'
 import { Elector } from '../election/elector.ts'
 import type { Deadline } from '../election/elector.ts'
 import type { ProcessIdentity } from '../observe/instance.ts'
+import { nudgeAddress } from '../protocol/nudge.ts'
+import type { Nudge } from '../protocol/nudge.ts'
 import { adoptedName, segmentName } from '../store/layout.ts'
 import { isMissing } from '../store/store-error.ts'
 import type { Store } from '../store/store.ts'
@@ -90,11 +92,15 @@ export class Candidate {
       timer: { set: (work, ms) => clock.after(ms, work), clear: (cancel) => (cancel as (() => void) | null)?.() },
       deadline: options.deadline,
       drain: () => this.#stopLeading(),
+      announce: () => this.#announce(),
       log: (message, details) => this.#log('warn', message, { ...details, error: undefined }),
       chain: { random: options.random, ...chain },
     })
     this.#elector.on('leading', ({ term, validUntil }) => this.#lead(term, validUntil))
-    this.#elector.on('following', ({ term }) => this.#tellRole(term))
+    this.#elector.on('following', ({ leader, term }) => {
+      this.#tellRole(term)
+      this.#options.send({ type: 'leader', address: leader === null ? null : nudgeAddress(leader.host, leader.address) })
+    })
     this.#elector.on('lost', ({ reason }) => {
       this.#log('warn', `no longer leading: ${reason}`)
       this.#options.exit(75)
@@ -121,6 +127,12 @@ export class Candidate {
     this.#leadership?.wake()
   }
 
+  /** Somebody says that there is something new. */
+  look(nudge: Nudge): void {
+    if (nudge === 'claims') this.#elector.hint()
+    else this.#leadership?.wake()
+  }
+
   /** Drains, resigns, ends. */
   async resign(): Promise<void> {
     this.#resigning = true
@@ -133,6 +145,13 @@ export class Candidate {
 
   #log(level: 'info' | 'warn' | 'error', message: string, details: Record<string, unknown> = {}): void {
     this.#options.send({ type: 'log', level, message, details })
+  }
+
+  /** There is a resignation among the claims: those who follow may look now. As a leader it knew where they listen. */
+  #announce(): void {
+    const seen = [...(this.#instances?.seen.values() ?? [])]
+    const addresses = seen.map(({ presence, gone }) => (presence === null || gone !== null ? null : nudgeAddress(presence.host, presence.listen)))
+    this.#options.send({ type: 'announce', addresses: addresses.filter((address) => address !== null) })
   }
 
   #tellRole(term: number | null): void {
@@ -229,6 +248,7 @@ export class Candidate {
     this.#leadership = leadership
     for (const [cluster, reason] of this.#failing) leadership.holdCluster(cluster, reason)
     this.#tellRole(term)
+    this.#options.send({ type: 'leader', address: null })
     this.#leading = leadership.run()
     this.#leading.catch((error: unknown) => {
       this.#log('error', `term ${term} ends: ${messageOf(error)}`)

@@ -47,6 +47,11 @@ export class Instances {
     this.#options = options
   }
 
+  /** As of the last look. */
+  get seen(): ReadonlyMap<string, Seen> {
+    return this.#seen
+  }
+
   /** Reads the presence of every other instance that isn't finished. */
   async look(): Promise<ReadonlyMap<string, Seen>> {
     const { store, clock, own, finished, listEveryMs } = this.#options

@@ -1,6 +1,7 @@
 // What the submitter and the process that started it tell each other over Node's IPC channel.
 import type { ClusterConfig } from '../config/table.ts'
 import type { Role } from '../observe/instance.ts'
+import type { Nudge } from '../protocol/nudge.ts'
 import type { Author } from './records.ts'
 
 /** Everything the submitter needs to know, once, at its start. */
@@ -25,6 +26,8 @@ export type ToSubmitter =
   | StartMessage
   | { readonly type: 'published'; readonly number: number }
   | { readonly type: 'adopted'; readonly instance: string; readonly last: number }
+  /** Somebody says that there is something new: look now. */
+  | { readonly type: 'look'; readonly nudge: Nudge }
   | { readonly type: 'resign' }
 
 export type FromSubmitter =
@@ -37,5 +40,9 @@ export type FromSubmitter =
     }
   /** That instance is gone: make JSON of what it left. */
   | { readonly type: 'adopt'; readonly instance: string; readonly why: string }
+  /** Where the leader that is followed listens; null: there is none, or it is this one. */
+  | { readonly type: 'leader'; readonly address: string | null }
+  /** There is a resignation among the claims: nudge those who listen there. */
+  | { readonly type: 'announce'; readonly addresses: readonly string[] }
   | { readonly type: 'log'; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly message: string; readonly details: Record<string, unknown> }
   | { readonly type: 'resigned' }

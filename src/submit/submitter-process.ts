@@ -3,6 +3,7 @@ import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { fullJitter } from '../base/clock.ts'
+import type { Nudge } from '../protocol/nudge.ts'
 import type { FromSubmitter, StartMessage, ToSubmitter } from './messages.ts'
 
 export interface SubmitterProcessOptions {
@@ -10,6 +11,8 @@ export interface SubmitterProcessOptions {
   readonly start: () => StartMessage
   readonly onRole: (message: Extract<FromSubmitter, { type: 'role' }>) => void
   readonly onAdopt: (instance: string, why: string) => void
+  readonly onLeader: (address: string | null) => void
+  readonly onAnnounce: (addresses: readonly string[]) => void
   /** The submitter died; it is being started again. */
   readonly onDeath: (how: string) => void
   readonly log: (level: 'debug' | 'info' | 'warn' | 'error', message: string, details?: Record<string, unknown>) => void
@@ -72,6 +75,10 @@ export class SubmitterProcess {
     this.#send({ type: 'adopted', instance, last })
   }
 
+  look(nudge: Nudge): void {
+    this.#send({ type: 'look', nudge })
+  }
+
   /** Lets it finish what is in flight and resign; kills it after that time. What that leaves in doubt is resolved later. */
   async resign(withinMs: number): Promise<void> {
     this.#ending = true
@@ -108,6 +115,10 @@ export class SubmitterProcess {
         return this.#options.onRole(message)
       case 'adopt':
         return this.#options.onAdopt(message.instance, message.why)
+      case 'leader':
+        return this.#options.onLeader(message.address)
+      case 'announce':
+        return this.#options.onAnnounce(message.addresses)
       case 'log':
         return this.#options.log(message.level, message.message, message.details)
       case 'resigned':

@@ -59,6 +59,9 @@ process.on('message', (message: ToSubmitter) => {
     case 'adopted':
       candidate?.adopted(message.instance, message.last)
       return
+    case 'look':
+      candidate?.look(message.nudge)
+      return
     case 'resign':
       candidate?.resign().catch((error: unknown) => {
         log('error', `can't resign: ${messageOf(error)}`)

@@ -388,6 +388,7 @@ class SubmitterKeeper {
   #deliver(proc: Proc, candidate: Candidate, message: ToSubmitter): void {
     if (message.type === 'published') candidate.published(message.number)
     else if (message.type === 'adopted') candidate.adopted(message.instance, message.last)
+    else if (message.type === 'look') candidate.look(message.nudge)
     else if (message.type === 'resign') {
       candidate.resign().catch((error: unknown) => {
         proc.host.world.log(proc.name, `can't resign: ${messageOf(error)}`)

@@ -137,7 +137,7 @@ it('costs a host at most 10 file operations a lease while nothing happens, leadi
       return { name, operations: (counter.total - totals[index]!) / leases, each: each.filter(([, count]) => count > 0) }
     })
     for (const { name, operations, each } of costs) {
-      console.log(`${name}: ${operations.toFixed(1)} file operations a lease (${each.map(([call, count]) => `${call} ${count.toFixed(1)}`).join(', ')})`)
+      process.stdout.write(`${name}: ${operations.toFixed(1)} file operations a lease (${each.map(([call, count]) => `${call} ${count.toFixed(1)}`).join(', ')})\n`)
       expect(operations, name).toBeGreaterThan(0)
       expect(operations, name).toBeLessThanOrEqual(10)
     }
