@@ -17,7 +17,6 @@ import { createLogger } from './observe/log.ts'
 import type { Logger } from './observe/log.ts'
 import { checkStore, recheckStore } from './store/checks.ts'
 import { openStore, verifyIdentity } from './store/identity.ts'
-import { hostDirectory } from './store/layout.ts'
 import type { Store } from './store/store.ts'
 
 export interface AppOptions {
@@ -53,7 +52,7 @@ export const runApp = async (options: AppOptions): Promise<void> => {
     clock: systemClock,
     process: ownProcess(),
     instances: own,
-    recheck: () => recheckStore(config.store, { own: hostDirectory([...own].at(-1) ?? '') }),
+    recheck: () => recheckStore(config.store),
     onRefusal: (reason) => current?.refuse(reason),
     onDrain: ({ by, at }) => {
       log.info(`asked to end by ${by} at ${at}`)
@@ -66,6 +65,7 @@ export const runApp = async (options: AppOptions): Promise<void> => {
     const signal = AbortSignal.any([options.signal, drained.signal])
     // Port 0 takes any free one, once: producers know the address by then.
     let listen = config.listen
+    let complaint = ''
     for (let life = 1; !signal.aborted; life += 1) {
       const name = mintInstanceName(config.host)
       log = createLogger({ ...config.log, host: config.host, instance: name, version })
@@ -85,10 +85,15 @@ export const runApp = async (options: AppOptions): Promise<void> => {
       } catch (error) {
         // The first start must succeed, so that a mistake shows at once; later ones wait for the store.
         if (!(error instanceof UsherError && (error.code === 'retired' || (life > 1 && error.retryable)))) throw error
-        log.warn(`${error.message}: going on as a new instance`)
+        // A store that takes no instance is tried each second, and said once.
+        const { operation, errno } = error.details
+        const what = `${error.code} ${String(operation)} ${String(errno)}`
+        if (complaint !== what) log.warn(`${error.message}: going on as a new instance`)
+        complaint = what
         if (error.code !== 'retired') await sleep(systemClock, retryMs, signal)
         continue
       }
+      complaint = ''
       log.info('going on as a new instance')
     }
   } finally {

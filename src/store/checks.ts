@@ -149,13 +149,13 @@ export const checkStore = async (directory: string, options: CheckOptions): Prom
 
 /**
  * What can become untrue while an instance runs, and is cheap to look at: how the directory is mounted, who may write there,
- * and a file's way to stable storage and back, in the instance's own directory. The identity is looked at with each
+ * and a file's way to stable storage and back. The identity is looked at with each
  * writing of presence, and too little space is answered by the segment writer. Never throws; a directory that can't be
  * looked at says nothing about its mount.
  */
 export const recheckStore = async (
   directory: string,
-  options: { readonly own: string; readonly files?: FileOperations; readonly mountinfo?: string },
+  options: { readonly files?: FileOperations; readonly mountinfo?: string } = {},
 ): Promise<CheckResult[]> => {
   const files = options.files ?? realFiles
   const store = new DirectoryStore(directory, files)
@@ -174,7 +174,7 @@ export const recheckStore = async (
   if (results.some(({ ok }) => !ok)) return results
   try {
     const content = randomBytes(512)
-    const name = `${options.own}/.check-${randomBytes(6).toString('hex')}`
+    const name = `.check-${randomBytes(6).toString('hex')}`
     await store.publish(name, content)
     const same = (await store.read(name)).equals(content)
     await store.remove(name)

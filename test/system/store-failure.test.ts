@@ -157,6 +157,33 @@ describe.skipIf(!isRoot)('a file system that', () => {
     expect(await server.end('SIGTERM'), server.log).toBe(0)
   })
 
+  it('is mounted read-only while usher runs takes the host out until it is writable again', async () => {
+    const path = mounted(64)
+    expect(path, 'tmpfs can be mounted').not.toBeNull()
+    const { server, sink, store } = await start({ store: `${path}/store`, more: small })
+    const before = await load(server.address, onceTrue())
+    // What is open already goes on working below this mount: only looking at the mount tells.
+    execFileSync('mount', ['--bind', store, store])
+    execFileSync('mount', ['-o', 'remount,bind,ro', store])
+    let on = true
+    try {
+      await until('it accepts no more', () => server.log.includes('no more jobs are accepted or submitted'))
+      expect(server.log).toMatch(/store check mount: tmpfs from .* is mounted read-only \(mount it read-write\)/)
+      const during = await load(server.address, onceTrue())
+      expect(during.acked).toEqual([])
+      await until('nobody leads', async () => (await statusOf(store)).leader === null)
+      execFileSync('umount', [store])
+      on = false
+    } finally {
+      if (on) execFileSync('umount', ['-l', store])
+    }
+    let after: string[] = []
+    await until('jobs are accepted again', async () => (after = (await load(server.address, onceTrue())).acked).length === 10)
+    await expectOnce(sink, store, [...before.acked, ...after])
+    expect(server.exited, server.log).toBe(false)
+    expect(await server.end('SIGTERM'), server.log).toBe(0)
+  })
+
   it('turns out to be another store makes the instance stop', async () => {
     const path = mounted(64)
     expect(path, 'tmpfs can be mounted').not.toBeNull()

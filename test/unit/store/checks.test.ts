@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { CheckResult } from '../../../src/store/checks.ts'
-import { checkStore } from '../../../src/store/checks.ts'
+import { checkStore, recheckStore } from '../../../src/store/checks.ts'
 import { realFiles } from '../../../src/store/file-operations.ts'
 import { openStore } from '../../../src/store/identity.ts'
 import { findMount, judgeMount } from '../../../src/store/mounts.ts'
@@ -93,6 +93,41 @@ describe('the checks of a store', () => {
       expect(failed(results), operation).not.toEqual([])
       expect(results.find((result) => !result.ok)?.detail).toMatch(/EIO/)
     }
+  })
+})
+
+describe('the checks that are repeated while an instance runs', () => {
+  const failing = async (...args: Parameters<typeof recheckStore>): Promise<CheckResult | undefined> => (await recheckStore(...args)).find(({ ok }) => !ok)
+
+  it('pass on a good store, and leave nothing behind', async () => {
+    const before = await readdir(root)
+    const results = await recheckStore(root, { mountinfo: mountinfo('rw,hard') })
+    expect(results.map(({ name, ok }) => [name, ok])).toEqual([['mount', true], ['owner', true], ['sync', true]])
+    expect(await readdir(root)).toEqual(before)
+  })
+
+  it('find a mount whose options were changed, and a directory that was opened to everybody', async () => {
+    for (const options of ['rw,soft', 'rw,softerr', 'rw,hard,nocto', 'ro,hard']) {
+      expect(await failing(root, { mountinfo: mountinfo(options) }), options).toMatchObject({ name: 'mount', remedy: expect.stringContaining('mount it') as string })
+    }
+    await chmod(root, 0o777)
+    expect(await failing(root)).toMatchObject({ name: 'owner', remedy: expect.stringContaining('chmod o-w') as string })
+  })
+
+  it('find a store that takes no file, or gives back another; one that is full is answered job by job', async () => {
+    const counting = new FaultyFiles()
+    await recheckStore(root, { files: counting })
+    const needed = ['link', 'sync', 'write']
+    expect(counting.calls).toEqual(expect.arrayContaining(needed))
+    for (const operation of needed) {
+      const files = new FaultyFiles({ operation, nth: 1, errno: 'EROFS', done: false })
+      expect(await failing(root, { files }), operation).toMatchObject({ name: 'sync', detail: expect.stringContaining('EROFS') as string })
+    }
+    expect(await failing(root, { files: new FaultyFiles({ operation: 'write', nth: 1, errno: 'ENOSPC', done: false }) })).toBeUndefined()
+  })
+
+  it('say nothing about a directory that is away: presence finds that out', async () => {
+    expect((await recheckStore(join(root, 'missing'))).filter(({ name }) => name !== 'sync')).toEqual([])
   })
 })
 
