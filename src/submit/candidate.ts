@@ -63,6 +63,12 @@ export interface CandidateOptions {
   readonly chain?: Partial<ChainOptions>
 }
 
+/** Why a cluster takes no jobs from this host. */
+interface Failure {
+  readonly kind: 'refused' | 'unreachable'
+  readonly reason: string
+}
+
 export class Candidate {
   readonly #options: CandidateOptions
   readonly #start: StartMessage
@@ -74,7 +80,7 @@ export class Candidate {
   #published: number
   readonly #adopted = new Map<string, number>()
   readonly #asked = new Set<string>()
-  #failing: ReadonlyMap<string, string> = new Map()
+  #failing: ReadonlyMap<string, Failure> = new Map()
   #resigning = false
 
   constructor(options: CandidateOptions) {
@@ -154,8 +160,9 @@ export class Candidate {
     this.#options.send({ type: 'announce', addresses: addresses.filter((address) => address !== null) })
   }
 
-  #tellRole(term: number | null): void {
-    const { eligible, reason } = this.#elector.eligibility
+  #tellRole(term: number | null, why?: string): void {
+    const { eligible, reason: known } = this.#elector.eligibility
+    const reason = why ?? known
     const { state } = this.#elector
     const role = state.role === 'leader' ? 'leader' : eligible ? 'follower' : 'ineligible'
     this.#options.send({ type: 'role', role, term: state.role === 'leader' ? state.term : term, eligible, reason })
@@ -168,37 +175,48 @@ export class Candidate {
     let lastEligibleMs = clock.nowMs()
     while (!this.#resigning) {
       const reasons: string[] = []
-      const failing = new Map<string, string>()
+      const failing = new Map<string, Failure>()
       for (const cluster of Object.keys(this.#start.clusters)) {
         let driver = this.#drivers.get(cluster)
         if (driver === undefined) {
           driver = this.#options.createDriver(cluster)
           this.#drivers.set(cluster, driver)
         }
-        const reason = await this.#preflight(driver)
-        if (reason !== null) failing.set(cluster, reason)
-        this.#leadership?.holdCluster(cluster, failing.get(cluster) ?? null)
+        const failure = await this.#preflight(driver)
+        if (failure !== null) failing.set(cluster, failure)
+        this.#leadership?.holdCluster(cluster, failure?.reason ?? null)
       }
       this.#failing = failing
-      for (const [cluster, why] of failing) reasons.push(`cluster ${cluster}: ${why}`)
+      for (const [cluster, { reason: why }] of failing) reasons.push(`cluster ${cluster}: ${why}`)
       const reason = reasons.join('; ')
       if (reason !== complaint && reason !== '') this.#log('warn', `preflight failed: ${reason}`)
       if (reason === '' && complaint !== '') this.#log('info', 'preflight passes again')
       complaint = reason
       const eligible = reasons.length < Object.keys(this.#start.clusters).length
       if (eligible) lastEligibleMs = clock.nowMs()
-      // A leader whose clusters are away for a moment goes on asking; one that can't submit makes room for others.
-      const patient = this.#leadership !== null && clock.nowMs() - lastEligibleMs < pace.resignAfterMs
-      if (!this.#resigning && (eligible || !patient)) {
+      // A leader whose clusters are away for a moment goes on asking; one that they refuse makes room at once for a host that
+      // can submit, and one without such a host, or that can't reach them, after a while.
+      const refused = [...failing.values()].every(({ kind }) => kind === 'refused')
+      const patient =
+        !eligible &&
+        this.#leadership !== null &&
+        clock.nowMs() - lastEligibleMs < pace.resignAfterMs &&
+        !(refused && this.#anotherIsEligible())
+      if (!this.#resigning && !patient) {
         await this.#elector.setEligible(eligible, reason)
         this.#tellRole(this.#elector.state.role === 'follower' ? (this.#elector.state.leader?.term ?? null) : null)
-      }
+      } else if (!this.#resigning) this.#tellRole(null, reason)
       await sleep(clock, reasons.length > 0 ? pace.preflightRetryMs : pace.preflightEveryMs)
     }
   }
 
+  /** Whether a host that lives says that it may lead. */
+  #anotherIsEligible(): boolean {
+    return [...(this.#instances?.seen.values() ?? [])].some(({ gone, presence }) => gone === null && presence?.eligible === true)
+  }
+
   /** Why this host can't submit there; null: it can. */
-  async #preflight(driver: Driver): Promise<string | null> {
+  async #preflight(driver: Driver): Promise<Failure | null> {
     const { clock, pace } = this.#options
     const timeout = new AbortController()
     const cancel = clock.after(pace.preflightTimeoutMs, () => {
@@ -206,9 +224,9 @@ export class Candidate {
     })
     try {
       const result = await driver.preflight(timeout.signal)
-      return result.ok ? null : result.reason
+      return result.ok ? null : result
     } catch (error) {
-      return messageOf(error)
+      return { kind: 'unreachable', reason: messageOf(error) }
     } finally {
       cancel()
     }
@@ -246,7 +264,7 @@ export class Candidate {
       provenDead,
     })
     this.#leadership = leadership
-    for (const [cluster, reason] of this.#failing) leadership.holdCluster(cluster, reason)
+    for (const [cluster, { reason }] of this.#failing) leadership.holdCluster(cluster, reason)
     this.#tellRole(term)
     this.#options.send({ type: 'leader', address: null })
     this.#leading = leadership.run()

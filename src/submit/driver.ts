@@ -56,7 +56,12 @@ export interface Ended {
   readonly reason: string
 }
 
-export type Preflight = { readonly ok: true; readonly detail: string } | { readonly ok: false; readonly reason: string }
+export type Preflight =
+  | { readonly ok: true; readonly detail: string }
+  /** It was asked and takes no jobs from this host as it is set up, or what asking needs isn't here: another host may fare better. */
+  | { readonly ok: false; readonly kind: 'refused'; readonly reason: string }
+  /** It can't be asked, or takes nothing now: that is likely to be so for every host, and to pass. */
+  | { readonly ok: false; readonly kind: 'unreachable'; readonly reason: string }
 
 export interface DriverLimits {
   /** Most jobs in one submit() call. */

@@ -213,8 +213,8 @@ export class ClusterDriver implements Driver {
   async preflight(): Promise<Preflight> {
     const { host } = this.#proc
     const asked = await this.#ask(() => true)
-    if (asked === null) return { ok: false, reason: 'the cluster does not answer' }
-    if (host.broken.has(this.#cluster.name)) return { ok: false, reason: 'no credentials here' }
+    if (asked === null) return { ok: false, kind: 'unreachable', reason: 'the cluster does not answer' }
+    if (host.broken.has(this.#cluster.name)) return { ok: false, kind: 'refused', reason: 'no credentials here' }
     this.#passed = true
     return { ok: true, detail: '' }
   }

@@ -11,6 +11,7 @@ import type { CommandOptions } from './registry.ts'
 const refusedStatuses = new Set([64, 65, 66, 67, 68])
 /** 69 unavailable, 75 try again; 77 permission and 78 configuration are faults of this host, not of the job. */
 const laterStatuses = new Set([69, 75, 77, 78])
+const passingStatuses = new Set([69, 75])
 
 export const createCommandDriver = (options: CommandOptions, context: DriverContext): Driver =>
   new CommandDriver(options, context)
@@ -42,13 +43,14 @@ class CommandDriver implements Driver {
     if (preflight === undefined) {
       const file = executableAt(submit[0] ?? '')
       return file === undefined
-        ? { ok: false, reason: `'${submit[0] ?? ''}' is not an executable file` }
+        ? { ok: false, kind: 'refused', reason: `'${submit[0] ?? ''}' is not an executable file` }
         : { ok: true, detail: `${file} is executable (no preflight program is configured)` }
     }
     const end = await this.#run(preflight, undefined, {}, signal)
     if (end.kind === 'exited' && end.code === 0)
       return { ok: true, detail: excerpt(end.stdout) || 'the preflight program exited with 0' }
-    return { ok: false, reason: describe(end) }
+    const passing = end.kind === 'killed' || (end.kind === 'exited' && passingStatuses.has(end.code))
+    return { ok: false, kind: passing ? 'unreachable' : 'refused', reason: describe(end) }
   }
 
   submit(jobs: readonly Submission[], origin: Origin, signal: AbortSignal): Promise<Outcome[]> {

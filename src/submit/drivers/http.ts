@@ -16,6 +16,9 @@ export interface HttpSeams {
 export const createHttpDriver = (options: HttpOptions, context: DriverContext, seams: HttpSeams = {}): Driver =>
   new HttpDriver(options, context, seams)
 
+/** Answers to a preflight that say nothing about this host: time-out, too early, too many requests. */
+const passingStatuses: ReadonlySet<number> = new Set([408, 425, 429])
+
 class HttpDriver implements Driver {
   readonly kind = 'http'
   readonly limits: DriverLimits
@@ -47,14 +50,19 @@ class HttpDriver implements Driver {
 
   async preflight(signal: AbortSignal): Promise<Preflight> {
     const headers = await this.#headers()
-    if ('reason' in headers) return { ok: false, reason: headers.reason }
+    if ('reason' in headers) return { ok: false, kind: 'refused', reason: headers.reason }
     const result = await this.#http.exchange(
       { method: 'GET', path: (this.#path || '/') + this.#query, headers: headers.headers },
       signal,
     )
-    if (result.kind !== 'answer') return { ok: false, reason: `${this.#options.url}: ${result.reason}` }
+    if (result.kind !== 'answer') return { ok: false, kind: 'unreachable', reason: `${this.#options.url}: ${result.reason}` }
     if (result.status >= 200 && result.status < 300) return { ok: true, detail: `${this.#options.url} answers ${result.status}` }
-    return { ok: false, reason: `${this.#options.url} answers ${result.status} ${excerpt(result.body)}`.trim() }
+    const passing = result.status >= 500 || passingStatuses.has(result.status)
+    return {
+      ok: false,
+      kind: passing ? 'unreachable' : 'refused',
+      reason: `${this.#options.url} answers ${result.status} ${excerpt(result.body)}`.trim(),
+    }
   }
 
   async submit(jobs: readonly Submission[], origin: Origin, signal: AbortSignal): Promise<Outcome[]> {

@@ -72,7 +72,7 @@ class LocalDriver implements Driver {
       accessSync(this.#runner, constants.X_OK)
       return Promise.resolve({ ok: true, detail: `${this.#slots} slots` })
     } catch (error) {
-      return Promise.resolve({ ok: false, reason: `the runner can't be executed: ${messageOf(error)}` })
+      return Promise.resolve({ ok: false, kind: 'refused', reason: `the runner can't be executed: ${messageOf(error)}` })
     }
   }
 

@@ -25,11 +25,11 @@ export class SlurmCommands implements SlurmCluster {
 
   async preflight(signal: AbortSignal): Promise<Preflight> {
     const ping = await this.#run(['scontrol', 'ping'], signal)
-    if (ping.kind !== 'exited' || ping.code !== 0) return { ok: false, reason: `scontrol ping: ${describe(ping)}` }
+    if (ping.kind !== 'exited' || ping.code !== 0) return { ok: false, kind: kindOf(ping), reason: `scontrol ping: ${describe(ping)}` }
     const partitions = await this.#run(['sinfo', '-h', '-a', '-o', '%R'], signal)
-    if (partitions.kind !== 'exited' || partitions.code !== 0) return { ok: false, reason: `sinfo: ${describe(partitions)}` }
+    if (partitions.kind !== 'exited' || partitions.code !== 0) return { ok: false, kind: kindOf(partitions), reason: `sinfo: ${describe(partitions)}` }
     const names = new Set(partitions.stdout.split('\n').filter((name) => name !== ''))
-    if (names.size === 0) return { ok: false, reason: 'Slurm shows no partition to this user' }
+    if (names.size === 0) return { ok: false, kind: 'refused', reason: 'Slurm shows no partition to this user' }
     // Says whether slurmctld would take a job from this user, without giving it one.
     const test = await runProgram(
       {
@@ -43,8 +43,8 @@ export class SlurmCommands implements SlurmCluster {
     if (test.kind === 'exited' && test.code !== 0) {
       // A default partition that is missing or full, or an account that each job names, is no fault of this host.
       if (/Access\/permission denied|authentication|Invalid user id/i.test(test.stderr))
-        return { ok: false, reason: `sbatch --test-only: ${describe(test)}` }
-    } else if (test.kind !== 'exited') return { ok: false, reason: `sbatch --test-only: ${describe(test)}` }
+        return { ok: false, kind: 'refused', reason: `sbatch --test-only: ${describe(test)}` }
+    } else if (test.kind !== 'exited') return { ok: false, kind: kindOf(test), reason: `sbatch --test-only: ${describe(test)}` }
     return { ok: true, detail: `sbatch, ${names.size} partition${names.size === 1 ? '' : 's'}` }
   }
 
@@ -179,3 +179,6 @@ const describe = (end: ProgramEnd): string => {
   const what = end.kind === 'exited' ? `exited with ${end.code}` : end.reason
   return said === '' ? what : `${what}: ${said}`
 }
+
+/** A program that isn't here is a matter of this host; one that fails most often has a slurmctld that doesn't answer. */
+const kindOf = (end: ProgramEnd): 'refused' | 'unreachable' => (end.kind === 'unstarted' ? 'refused' : 'unreachable')

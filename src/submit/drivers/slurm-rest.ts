@@ -46,8 +46,10 @@ export class SlurmRest implements SlurmCluster {
   async preflight(signal: AbortSignal): Promise<Preflight> {
     // Looked up anew each time: a slurmrestd that was upgraded shows here first.
     this.#version = undefined
+    const headers = await this.#headers()
+    if ('reason' in headers) return { ok: false, kind: 'refused', reason: headers.reason }
     const ping = await this.#ask('ping', signal)
-    if ('reason' in ping) return { ok: false, reason: ping.reason }
+    if ('reason' in ping) return { ok: false, kind: kindOf(ping), reason: ping.reason }
     const pings = (ping.answer['pings'] ?? []) as readonly {
       ping?: unknown
       pinged?: unknown
@@ -55,12 +57,12 @@ export class SlurmRest implements SlurmCluster {
       hostname?: unknown
     }[]
     const up = Array.isArray(pings) && pings.some((one) => one.ping === 'UP' || one.pinged === 'UP' || one.responding === true)
-    if (!up) return { ok: false, reason: `slurmrestd at ${this.#url} answers, slurmctld doesn't` }
+    if (!up) return { ok: false, kind: 'unreachable', reason: `slurmrestd at ${this.#url} answers, slurmctld doesn't` }
     const listing = await this.#ask('partitions', signal)
-    if ('reason' in listing) return { ok: false, reason: listing.reason }
+    if ('reason' in listing) return { ok: false, kind: kindOf(listing), reason: listing.reason }
     const partitions = listing.answer['partitions']
     if (!Array.isArray(partitions) || partitions.length === 0)
-      return { ok: false, reason: 'Slurm shows no partition to this user' }
+      return { ok: false, kind: 'refused', reason: 'Slurm shows no partition to this user' }
     const { name } = this.#version as unknown as ApiVersion
     return {
       ok: true,
@@ -176,7 +178,7 @@ export class SlurmRest implements SlurmCluster {
   async #ask(
     path: string,
     signal: AbortSignal,
-  ): Promise<{ answer: Record<string, unknown> } | { reason: string; code?: number }> {
+  ): Promise<{ answer: Record<string, unknown> } | Unanswered> {
     const version = await this.#negotiated(signal)
     if ('reason' in version) return version
     const result = await this.#send({ method: 'GET', path: `/slurm/${version.name}/${path}` }, signal)
@@ -185,45 +187,66 @@ export class SlurmRest implements SlurmCluster {
     const [error] = errorsOf(answer)
     if (error !== undefined) return { reason: `Slurm error ${error.code}: ${error.text}`, code: error.code }
     if (result.status !== 200 || answer === undefined)
-      return { reason: `slurmrestd answers ${result.status} ${excerpt(result.body)}`.trim() }
+      return { reason: `slurmrestd answers ${result.status} ${excerpt(result.body)}`.trim(), status: result.status }
     return { answer }
   }
 
-  async #negotiated(signal: AbortSignal): Promise<ApiVersion | { reason: string }> {
+  async #negotiated(signal: AbortSignal): Promise<ApiVersion | Unanswered> {
     if (this.#version !== undefined) return this.#version
     let reason = ''
+    let status = 0
     for (const path of ['/openapi', '/openapi/v3']) {
       const result = await this.#send({ method: 'GET', path }, signal)
       if (result.kind !== 'answer') return { reason: `${this.#url}: ${result.reason}` }
       const paths = objectOf(result.body)?.['paths']
       const version = typeof paths === 'object' && paths !== null ? chooseVersion(Object.keys(paths)) : undefined
       if (version !== undefined) return (this.#version = version)
+      status = result.status
       reason =
         `${this.#url} offers no API for submitting jobs (${path} answers ${result.status} ${excerpt(paths === undefined ? result.body : '')}`.trim() +
         ')'
     }
-    return { reason }
+    return { reason, status }
   }
 
   async #send(request: Omit<HttpRequest, 'headers'>, signal: AbortSignal): Promise<Exchange> {
-    const headers: Record<string, string> = { accept: 'application/json' }
-    if (request.body !== undefined) headers['content-type'] = 'application/json'
-    if (this.#options.token_file !== undefined) {
-      try {
-        // `scontrol token` prints SLURM_JWT=…, and people redirect that into files.
-        headers['x-slurm-user-token'] = (await readFile(this.#options.token_file, 'utf8')).trim().replace(/^SLURM_JWT=/, '')
-      } catch (error) {
-        return { kind: 'unsent', reason: `the token can't be read: ${messageOf(error)}` }
-      }
-      headers['x-slurm-user-name'] = this.#options.user ?? userInfo().username
-    }
+    const made = await this.#headers()
+    if ('reason' in made) return { kind: 'unsent', reason: made.reason }
+    const headers = request.body === undefined ? made.headers : { ...made.headers, 'content-type': 'application/json' }
     return this.#http.exchange({ ...request, path: this.#http.basePath + request.path, headers }, signal)
+  }
+
+  async #headers(): Promise<{ headers: Record<string, string> } | { reason: string }> {
+    const headers: Record<string, string> = { accept: 'application/json' }
+    if (this.#options.token_file === undefined) return { headers }
+    try {
+      // `scontrol token` prints SLURM_JWT=…, and people redirect that into files.
+      headers['x-slurm-user-token'] = (await readFile(this.#options.token_file, 'utf8')).trim().replace(/^SLURM_JWT=/, '')
+    } catch (error) {
+      return { reason: `the token can't be read: ${messageOf(error)}` }
+    }
+    headers['x-slurm-user-name'] = this.#options.user ?? userInfo().username
+    return { headers }
   }
 
   close(): void {
     this.#http.close()
   }
 }
+
+/** Why there is no answer that could be used: Slurm's error, or the HTTP status of an answer that wasn't understood. */
+interface Unanswered {
+  readonly reason: string
+  readonly code?: number
+  readonly status?: number
+}
+
+/** Protocol authentication error; access denied; invalid user id. */
+const refusals: ReadonlySet<number> = new Set([1007, 2002, 2010])
+
+/** What isn't about this host's credentials or its address of slurmrestd passes by itself. */
+const kindOf = ({ code, status }: Unanswered): 'refused' | 'unreachable' =>
+  (code !== undefined && refusals.has(code)) || (status !== undefined && status >= 200 && status < 500) ? 'refused' : 'unreachable'
 
 /** Versions name the number error_code, error_number or both. */
 const errorsOf = (answer: Record<string, unknown> | undefined): SlurmAnswerError[] => {

@@ -114,7 +114,10 @@ test('preflight runs its program, or looks whether the submitting one can be run
   })
   expect(await driverOf({ submit: ['x'], preflight: [program('echo no account >&2; exit 1')] }).preflight(never)).toEqual({
     ok: false,
+    kind: 'refused',
     reason: 'the program exited with 1: no account',
   })
+  expect(await driverOf({ submit: ['x'], preflight: [program('exit 75')] }).preflight(never)).toMatchObject({ ok: false, kind: 'unreachable' })
+  expect(await driverOf({ submit: ['/nowhere/submit'] }).preflight(never)).toMatchObject({ ok: false, kind: 'refused' })
   expect((await driverOf({ submit: ['true'] }).preflight(never)).ok).toBe(true)
 })

@@ -251,6 +251,20 @@ test('preflight takes any 2xx and nothing else', async () => {
   })
   expect(await driverOf({ url: other.url }).preflight(never)).toEqual({
     ok: false,
+    kind: 'refused',
     reason: expect.stringContaining('404 nothing here'),
   })
+})
+
+test('preflight tells a refusal from a service that answers nobody now', async () => {
+  const statuses = { 401: 'refused', 403: 'refused', 408: 'unreachable', 429: 'unreachable', 500: 'unreachable', 503: 'unreachable' }
+  for (const [status, kind] of Object.entries(statuses)) {
+    const { url } = await serve((_, response) => {
+      response.statusCode = Number(status)
+      response.end()
+    })
+    expect(await driverOf({ url }).preflight(never), status).toMatchObject({ ok: false, kind })
+  }
+  expect(await driverOf({ url: 'http://127.0.0.1:1/jobs' }).preflight(never)).toMatchObject({ ok: false, kind: 'unreachable' })
+  expect(await driverOf({ url: 'http://127.0.0.1:1/jobs', token_file: '/nowhere/token' }).preflight(never)).toMatchObject({ ok: false, kind: 'refused' })
 })

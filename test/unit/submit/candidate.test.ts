@@ -1,0 +1,119 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, describe, expect, it } from 'vitest'
+import { systemClock } from '../../../src/base/clock.ts'
+import { native } from '../../../src/base/native.ts'
+import { openStore } from '../../../src/store/identity.ts'
+import { encodePresence } from '../../../src/store/presence.ts'
+import { Candidate, candidatePace } from '../../../src/submit/candidate.ts'
+import type { Driver, Preflight } from '../../../src/submit/driver.ts'
+import type { FromSubmitter, StartMessage } from '../../../src/submit/messages.ts'
+import { until } from '../../support/usher-process.ts'
+
+const cleanups: (() => unknown)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
+})
+
+type Role = Extract<FromSubmitter, { type: 'role' }>
+
+/** A candidate that leads, on a store where another instance is there or not, and a cluster that says what the test wants. */
+const leading = async (other: { readonly eligible: boolean } | null) => {
+  const root = await mkdtemp(join(tmpdir(), 'usher-candidate-'))
+  cleanups.push(() => rm(root, { recursive: true, maxRetries: 5 }))
+  const { store, identity } = await openStore(root, { create: true })
+  if (other !== null) {
+    const instance = 'other-20261123T040000-abcdef'
+    await mkdir(join(root, 'hosts', instance))
+    // So long an accept lease that it isn't taken for gone while the test runs.
+    const presence = { instance, host: 'other', role: 'follower', eligible: other.eligible, acceptLeaseMs: 300_000, beat: 1, published: 0 }
+    await writeFile(join(root, 'hosts', instance, 'presence'), encodePresence(presence))
+  }
+  let answer: Preflight = { ok: true, detail: '' }
+  let asked = 0
+  const driver: Driver = {
+    kind: 'fake',
+    limits: { batchJobsMax: 1, inFlightMax: 1, settleMs: 0, askEveryMs: 1000 },
+    preflight: () => {
+      asked += 1
+      return Promise.resolve(answer)
+    },
+    submit: () => Promise.resolve([]),
+    find: null,
+    close: () => Promise.resolve(),
+  }
+  const roles: Role[] = []
+  const exits: number[] = []
+  const start: StartMessage = {
+    type: 'start',
+    directory: root,
+    storeUuid: identity.uuid,
+    by: { host: 'one', instance: 'one-20261123T040000-abcdef', version: '0.1.0', config: 'c' },
+    address: '127.0.0.1:1',
+    leaseMs: 600,
+    acceptLeaseMs: 600,
+    clusters: { main: { driver: 'discard', pause: false } },
+    windowBytesMax: 65_536,
+    retryMinMs: 10,
+    retryMaxMs: 10,
+    published: 0,
+  }
+  const candidate = new Candidate({
+    start,
+    pid: process.pid,
+    store,
+    clock: systemClock,
+    // It never is late here; what the deadline does is tested elsewhere.
+    deadline: { arm: () => undefined, disarm: () => undefined },
+    random: Math.random,
+    pace: { ...candidatePace, preflightEveryMs: 20, preflightRetryMs: 20, resignAfterMs: 600_000 },
+    createDriver: () => driver,
+    createSeenIds: () => new native.SeenIds(),
+    provenDead: () => false,
+    send: (message) => {
+      if (message.type === 'role') roles.push(message)
+    },
+    exit: (status) => exits.push(status),
+  })
+  cleanups.push(() => candidate.resign())
+  candidate.start()
+  const role = () => roles.at(-1)
+  await until('it leads', () => role()?.role === 'leader')
+  /** The cluster says something else, and was asked so often since. */
+  const say = async (said: Preflight, rounds: number): Promise<void> => {
+    answer = said
+    const before = asked
+    await until('it was asked', () => asked >= before + rounds)
+  }
+  return { role, say, exits }
+}
+
+const refused = { ok: false, kind: 'refused', reason: 'who are you?' } as const
+const unreachable = { ok: false, kind: 'unreachable', reason: 'connection refused' } as const
+
+describe('a leader whose only cluster', () => {
+  it('refuses it resigns at once where another host may lead, and stands again when it is taken back', async () => {
+    const { role, say, exits } = await leading({ eligible: true })
+    await say(refused, 1)
+    await until('it has resigned', () => role()?.role === 'ineligible')
+    expect(role()).toMatchObject({ eligible: false, reason: 'cluster main: who are you?' })
+    await say({ ok: true, detail: '' }, 1)
+    await until('it leads again', () => role()?.role === 'leader')
+    expect(role()).toMatchObject({ eligible: true, reason: '' })
+    expect(exits).toEqual([])
+  })
+
+  it.each([
+    ['refuses it stays where nobody else is there', refused, null],
+    ['refuses it stays where the other host may not lead either', refused, { eligible: false }],
+    ["can't be reached stays, since that is likely to be so for others", unreachable, { eligible: true }],
+  ] as const)('%s, and shows why nothing is submitted', async (_, answer, other) => {
+    const { role, say } = await leading(other)
+    await say(answer, 20)
+    expect(role()).toMatchObject({ role: 'leader', reason: `cluster main: ${answer.reason}` })
+    await say({ ok: true, detail: '' }, 2)
+    await until('the reason is gone', () => role()?.reason === '')
+    expect(role()?.role).toBe('leader')
+  })
+})
