@@ -22,6 +22,7 @@ export default defineConfig({
     projects: [
       project('unit', 20_000),
       project('native', 60_000),
+      project('sim', 600_000),
       // One file at a time: they start servers and kill them, and would only slow each other down.
       project('system', 120_000, { parallel: false }),
       ...(isAsked('slurm') ? [project('slurm', 300_000, { parallel: false })] : []),

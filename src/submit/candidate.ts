@@ -8,7 +8,7 @@ import { sleep } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import type { SeenIds } from '../base/native.ts'
-import type { ChainOptions } from '../election/claim-chain.ts'
+import type { ChainOptions, ChainState } from '../election/claim-chain.ts'
 import { Elector } from '../election/elector.ts'
 import type { Deadline } from '../election/elector.ts'
 import type { ProcessIdentity } from '../observe/instance.ts'
@@ -116,6 +116,10 @@ export class Candidate {
   start(): void {
     this.#elector.start()
     void this.#keepEligible()
+  }
+
+  get state(): ChainState {
+    return this.#elector.state
   }
 
   /** What the ledger adds up to, while it leads; null: it doesn't. */

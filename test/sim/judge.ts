@@ -21,6 +21,8 @@ export class Judge {
   readonly jobs = new Map<string, Known>()
   #newestTerm = 0
   readonly #owners = new Map<number, string>()
+  /** Of every submitter that lives: the term in which it may submit just now, null where it may not. */
+  readonly candidates = new Map<string, () => number | null>()
 
   constructor(world: World) {
     this.world = world
@@ -53,6 +55,10 @@ export class Judge {
       this.world.violate('no submission from a superseded term', `${submitter} begins one in term ${term} after one of term ${this.#newestTerm}`)
     }
     if (!preflightPassed) this.world.violate('an ineligible host never submits', `${submitter} never passed the preflight`)
+    for (const [rival, termOf] of this.candidates) {
+      const other = rival === submitter ? null : termOf()
+      if (other !== null) this.world.violate('never two submitters at once', `${submitter} submits in term ${term} while ${rival} may in term ${other}`)
+    }
     this.#newestTerm = Math.max(this.#newestTerm, term)
   }
 

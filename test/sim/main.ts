@@ -1,16 +1,14 @@
 // A process that runs seeds: one after the other, from the first to the last by a stride, telling its parent how it goes.
 //
 // Real time, chance and timers are taken away first, so that nothing can come between a seed and what follows from it.
-import { messageOf } from '../../src/base/errors.ts'
-import { run } from './run.ts'
-import type { Outcome } from './run.ts'
+import { hearRejections, judged } from './judged.ts'
+import { limits, optionsOf, switches } from './switches.ts'
 
 const forbid = (name: string) => (): never => {
   throw new Error(`${name} is not part of a simulated world`)
 }
 
 const realNow = performance.now.bind(performance)
-const realSetImmediate = setImmediate
 
 class GivenDate extends Date {
   constructor(...given: unknown[]) {
@@ -24,29 +22,6 @@ const isolate = (): void => {
   GivenDate.now = forbid('Date.now')
   Object.assign(globalThis, { Date: GivenDate, setTimeout: forbid('setTimeout'), setInterval: forbid('setInterval') })
   AbortSignal.timeout = forbid('AbortSignal.timeout')
-}
-
-let rejected: unknown = null
-process.on('unhandledRejection', (reason) => {
-  rejected ??= reason
-})
-
-/** Runs a seed; what was rejected and heard by nobody counts as broken. */
-const judged = async (options: Parameters<typeof run>[0]): Promise<Outcome> => {
-  rejected = null
-  // From a turn of the event loop, not from a promise's reaction: there none could be run to its end.
-  const outcome = await new Promise<Outcome>((resolve, reject) => {
-    realSetImmediate(() => {
-      try {
-        resolve(run(options))
-      } catch (error) {
-        reject(error as Error)
-      }
-    })
-  })
-  await new Promise<void>((resolve) => realSetImmediate(resolve))
-  if (rejected === null || outcome.violation !== null) return outcome
-  return { ...outcome, violation: { invariant: 'no promise is rejected unheard', detail: messageOf(rejected), atMs: 0 } }
 }
 
 export interface Progress {
@@ -91,7 +66,7 @@ const range = async (from: number, to: number, stride: number, stopAtFirst: bool
   tell('done')
 }
 
-const one = async (seed: number): Promise<void> => {
+const replay = async (seed: number): Promise<void> => {
   const outcome = await judged({ seed, verbose: true })
   process.stdout.write(`${outcome.events.join('\n')}\n`)
   const { violation } = outcome
@@ -100,8 +75,37 @@ const one = async (seed: number): Promise<void> => {
   process.exitCode = violation === null ? 0 : 1
 }
 
+export interface Found {
+  readonly type: 'found'
+  /** Null: none broke an invariant. */
+  readonly seed: number | null
+  readonly invariant: string
+  readonly detail: string
+  readonly seeds: number
+}
+
+/** Looks for the first seed that breaks an invariant with one protection off (or with it on, which must find none). */
+const search = async (name: string, from: number, seeds: number, on: boolean, verbose: boolean): Promise<void> => {
+  const chosen = [...switches, ...limits].find((one) => one.name === name)
+  if (chosen === undefined) throw new Error(`no switch is called ${name}`)
+  for (let seed = from; seed < from + seeds; seed += 1) {
+    const { violation, events } = await judged({ ...optionsOf(chosen, seed, on), verbose })
+    if (verbose) process.stdout.write(`${events.join('\n')}\n`)
+    if (violation === null) continue
+    const found: Found = { type: 'found', seed, invariant: violation.invariant, detail: violation.detail, seeds: seed - from + 1 }
+    process.send?.(found)
+    process.stdout.write(`${name}: seed ${seed}: ${violation.invariant}: ${violation.detail}\n`)
+    return
+  }
+  const none: Found = { type: 'found', seed: null, invariant: '', detail: '', seeds }
+  process.send?.(none)
+  process.stdout.write(`${name}: none of ${seeds} seeds from ${from}\n`)
+}
+
 const [mode, ...given] = process.argv.slice(2)
 Error.stackTraceLimit = mode === 'one' ? 20 : 0
 isolate()
-if (mode === 'one') await one(Number(given[0]))
+hearRejections()
+if (mode === 'one') await replay(Number(given[0]))
 else if (mode === 'range') await range(Number(given[0]), Number(given[1]), Number(given[2]), given[3] === 'first')
+else if (mode === 'switch') await search(given[0] ?? '', Number(given[1]), Number(given[2]), given[3] === 'on', given[4] === 'verbose')

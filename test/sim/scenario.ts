@@ -52,6 +52,7 @@ export interface Leaning {
   readonly clusterFaults?: Partial<ClusterFaults>
   readonly hosts?: number
   readonly confirms?: boolean
+  readonly resends?: number
 }
 
 const strikes: readonly (readonly [Strike, number])[] = [
@@ -127,7 +128,7 @@ export const drawScenario = (chance: Chance, leaning: Leaning, abortive: boolean
   )
   return {
     hosts,
-    rates: Array.from({ length: hosts }, () => 1 + chance.between(-skew, skew)),
+    rates: Array.from({ length: hosts }, () => 1 + (leaning.skew === undefined ? chance.between(-skew, skew) : chance.of([-skew, skew]))),
     wallOffsetsMs: Array.from({ length: hosts }, () => chance.between(-500, 500)),
     clusters: Array.from({ length: clusterCount }, () => drawHabits(chance, abortive, confirms)),
     outsider: hosts > 1 && chance.happens(0.15) ? chance.whole(0, hosts - 1) : -1,
@@ -145,6 +146,6 @@ export const drawScenario = (chance: Chance, leaning: Leaning, abortive: boolean
     producerTimeoutMs: chance.of([400, 1500]),
     conflicts: chance.happens(0.25) ? 0.3 : 0,
     bad: chance.happens(0.2) ? 0.2 : 0,
-    resends: chance.happens(0.4) ? 0.4 : 0.02,
+    resends: leaning.resends ?? (chance.happens(0.4) ? 0.4 : 0.02),
   }
 }

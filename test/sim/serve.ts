@@ -1,6 +1,7 @@
 // `usher serve` on one simulated host: the parts of src/instance.ts and src/app.ts in their order, around the real keeper of
 // presence, adopter and candidate. A server process, its submitter process, and who starts them again when they die.
 import { fullJitter, sleep } from '../../src/base/clock.ts'
+import type { Clock } from '../../src/base/clock.ts'
 import { messageOf } from '../../src/base/errors.ts'
 import { native } from '../../src/base/native.ts'
 import type { SeenIds } from '../../src/base/native.ts'
@@ -9,6 +10,7 @@ import type { Deadline } from '../../src/election/elector.ts'
 import { PresenceKeeper } from '../../src/ingest/presence-keeper.ts'
 import { PublishedNumber } from '../../src/transform/published-number.ts'
 import { DirectoryStore } from '../../src/store/directory-store.ts'
+import type { FileOperations } from '../../src/store/file-operations.ts'
 import { mintInstance, presenceName, segmentName, segmentsDirectory } from '../../src/store/layout.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Books } from '../../src/submit/books.ts'
@@ -29,13 +31,20 @@ import type { World } from './world.ts'
 export const root = '/store'
 export const storeUuid = '5a6b7c8d-0000-4000-8000-000000000001'
 
+export interface Seams {
+  readonly clock: Clock
+  readonly store: Store
+  readonly deadline: Deadline
+}
+
 /** What a switch may turn off; each stands for one protection. Left out: it is on. */
 export interface Weakening {
   readonly chain?: Partial<ChainOptions>
-  /** Given the process's own, what its candidate is handed instead. */
-  readonly store?: (store: Store, proc: Proc) => Store
+  /** What its candidate works on the store with. */
+  readonly store?: (files: FileOperations, nonce: () => string) => Store
   readonly deadline?: (deadline: Deadline) => Deadline
-  readonly clock?: (proc: Proc, store: Store) => { clock: Proc['clock']; store: Store; deadline: Deadline }
+  /** What a candidate is handed instead of the clock, the store and the deadline of its process. */
+  readonly seams?: (own: Seams) => Seams
   readonly seenIds?: () => SeenIds
   readonly settleMs?: number
   readonly acceptLeaseUnchecked?: boolean
@@ -352,6 +361,7 @@ class SubmitterKeeper {
     const startedMs = host.bootMs
     const proc = new Proc(host, 'submitter', (how) => {
       for (const cluster of this.#clusters) cluster.watchers.delete(proc)
+      this.#clusters[0]?.judge.candidates.delete(proc.name)
       if (this.proc !== proc) return
       this.proc = null
       time.after(0.1, this.#parent, () => {
@@ -435,11 +445,14 @@ class SubmitterKeeper {
     const { host } = proc
     const { world } = host
     const { weakening, pace } = this.#settings
-    let store: Store = new DirectoryStore(root, this.#mount.operationsOf(proc), () => world.chance.hex(16))
-    let { clock, deadline }: { clock: Proc['clock']; deadline: Deadline } = proc
-    if (weakening.store !== undefined) store = weakening.store(store, proc)
-    if (weakening.deadline !== undefined) deadline = weakening.deadline(deadline)
-    if (weakening.clock !== undefined) ({ clock, store, deadline } = weakening.clock(proc, store))
+    const files = this.#mount.operationsOf(proc)
+    const nonce = (): string => world.chance.hex(16)
+    const own: Seams = {
+      clock: proc.clock,
+      store: weakening.store?.(files, nonce) ?? new DirectoryStore(root, files, nonce),
+      deadline: weakening.deadline?.(proc.deadline) ?? proc.deadline,
+    }
+    const { clock, store, deadline } = weakening.seams?.(own) ?? own
     this.#candidate = new Candidate({
       start,
       pid: proc.pid,
@@ -461,6 +474,11 @@ class SubmitterKeeper {
         world.time.after(world.chance.between(0.1, 3), proc, () => proc.die(`ends with status ${status}`))
       },
       chain: { nonce: () => world.chance.hex(16), ...weakening.chain },
+    })
+    const candidate = this.#candidate
+    this.#clusters[0]?.judge.candidates.set(proc.name, () => {
+      const { state } = candidate
+      return !proc.dead && state.role === 'leader' && clock.nowMs() < state.validUntil ? state.term : null
     })
     this.#candidate.start()
     for (const message of this.#early.splice(0)) this.#deliver(proc, this.#candidate, message)
