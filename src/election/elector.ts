@@ -101,6 +101,7 @@ export class Elector extends EventEmitter<ElectorEvents> {
   #reason = ''
   #withdrawing: Promise<void> | null = null
   #directoryMade = false
+  #removing = false
 
   constructor(options: ElectorOptions) {
     super()
@@ -260,13 +261,35 @@ export class Elector extends EventEmitter<ElectorEvents> {
       case 'keep':
         return this.#operate(command.kind, null, () => this.#keep(command.term, command.nonce))
       case 'remove':
-        for (const number of command.numbers) {
-          this.#operate(command.kind, null, async () => {
-            await this.#options.store.remove(claimName(number))
-            return { kind: 'removed', number }
-          })
-        }
+        return this.#remove(command.numbers)
     }
+  }
+
+  /**
+   * One after the other, and nothing while that is under way: a file server that waits for a dead client to give back a
+   * delegation keeps a removal waiting for a minute and more, and must not keep all of this process's threads with it.
+   */
+  #remove(numbers: readonly number[]): void {
+    if (this.#removing) return
+    this.#removing = true
+    let rest = [...numbers]
+    const next = (): void => {
+      const [number] = rest
+      rest = rest.slice(1)
+      if (number === undefined || this.#stopped) {
+        this.#removing = false
+        return
+      }
+      this.#operate('remove', null, async () => {
+        try {
+          await this.#options.store.remove(claimName(number))
+          return { kind: 'removed', number }
+        } finally {
+          next()
+        }
+      })
+    }
+    next()
   }
 
   /** Begins an operation now; its end is an event, its failure is `failed`. */

@@ -180,6 +180,33 @@ describe('elector', () => {
     expect(failures).toBeGreaterThan(3)
   })
 
+  it('goes on renewing while a file server keeps it waiting for the removal of one old claim, and asks for no other meanwhile', async () => {
+    const waiting: string[] = []
+    let goOn = (): void => undefined
+    const held = new Promise<void>((resolve) => (goOn = resolve))
+    const files: FileOperations = {
+      ...realFiles,
+      unlink: async (path) => {
+        if (path.includes(`/${claimsDirectory}/`)) {
+          waiting.push(path)
+          await held
+        }
+        await realFiles.unlink(path)
+      },
+    }
+    const { elector } = elect('a', { files, chain: { retainMs: 1 } })
+    const leading = leads(elector)
+    elector.start()
+    const { validUntil } = await leading
+    for (let renewals = 0; renewals < 4; renewals += 1) {
+      const before = validUntil()
+      await until(() => validUntil() > before)
+    }
+    expect(waiting).toHaveLength(1)
+    goOn()
+    await until(async () => !(await numbers(claimsDirectory)).includes(1))
+  })
+
   it('ends when draining fails, for what is in flight is unknown', async () => {
     const { elector } = elect('a', { drain: () => Promise.reject(new Error('the cluster does not answer')) })
     const leading = leads(elector)
