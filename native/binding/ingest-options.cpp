@@ -113,7 +113,7 @@ std::optional<FileFault> read_fault(Napi::Value value, const std::string& name) 
     fault.operation = candidate;
     known = true;
   }
-  if (!known) reader.refuse("operation", "open, write, fdatasync, close, rename or syncdir");
+  if (!known) reader.refuse("operation", "open, write, fdatasync, close, link or syncdir");
   fault.nth = reader.whole("nth", 1, UINT32_MAX);
   fault.times = reader.whole("times", 1, UINT32_MAX);
   fault.error = static_cast<int>(reader.whole("errno", 1, 4095));

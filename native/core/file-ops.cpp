@@ -12,7 +12,7 @@ namespace usher {
 
 const char* name_of(FileOperation operation) noexcept {
   static constexpr const char* names[file_operation_count] = {"open",  "write",  "fdatasync",
-                                                              "close", "rename", "syncdir"};
+                                                              "close", "link",   "syncdir"};
   return names[static_cast<size_t>(operation)];
 }
 
@@ -50,8 +50,8 @@ int FileOps::close(int fd) noexcept {
   return ::close(fd) == 0 ? 0 : errno;
 }
 
-int FileOps::rename(int directory, const char* from, const char* to) noexcept {
-  return ::renameat(directory, from, directory, to) == 0 ? 0 : errno;
+int FileOps::link(int directory, const char* from, const char* to) noexcept {
+  return ::linkat(directory, from, directory, to, 0) == 0 ? 0 : errno;
 }
 
 int FileOps::syncdir(int directory) noexcept { return ::fsync(directory) == 0 ? 0 : errno; }
@@ -124,9 +124,9 @@ int FaultyFileOps::close(int fd) noexcept {
   return error != 0 ? error : real;
 }
 
-int FaultyFileOps::rename(int directory, const char* from, const char* to) noexcept {
-  const int error = fault(FileOperation::rename);
-  return error != 0 ? error : FileOps::rename(directory, from, to);
+int FaultyFileOps::link(int directory, const char* from, const char* to) noexcept {
+  const int error = fault(FileOperation::link);
+  return error != 0 ? error : FileOps::link(directory, from, to);
 }
 
 int FaultyFileOps::syncdir(int directory) noexcept {

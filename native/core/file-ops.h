@@ -10,7 +10,7 @@
 
 namespace usher {
 
-enum class FileOperation : uint8_t { open, write, fdatasync, close, rename, syncdir };
+enum class FileOperation : uint8_t { open, write, fdatasync, close, link, syncdir };
 inline constexpr size_t file_operation_count = 6;
 const char* name_of(FileOperation operation) noexcept;
 
@@ -28,7 +28,7 @@ class FileOps {
   virtual int write_some(int fd, const iovec* parts, int count, uint64_t offset, size_t& written) noexcept;
   virtual int fdatasync(int fd) noexcept;
   virtual int close(int fd) noexcept;
-  virtual int rename(int directory, const char* from, const char* to) noexcept;
+  virtual int link(int directory, const char* from, const char* to) noexcept;
   virtual int syncdir(int directory) noexcept;
   virtual int free_bytes(int directory, uint64_t& bytes) noexcept;
 
@@ -53,7 +53,7 @@ class FaultyFileOps final : public FileOps {
   int write_some(int fd, const iovec* parts, int count, uint64_t offset, size_t& written) noexcept override;
   int fdatasync(int fd) noexcept override;
   int close(int fd) noexcept override;
-  int rename(int directory, const char* from, const char* to) noexcept override;
+  int link(int directory, const char* from, const char* to) noexcept override;
   int syncdir(int directory) noexcept override;
 
  private:

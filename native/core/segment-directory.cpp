@@ -46,8 +46,8 @@ FileFailure SegmentDirectory::create(uint64_t& number, std::unique_ptr<SegmentFi
   struct stat status;
   if (::fstat(fd, &status) != 0) {
     error = errno;
+    // The name stays taken, and its number is given up: a removal that is done late must not meet another file there.
     ops_.close(fd);
-    remove_private(number);
     return {"fstat", error};
   }
   identity = {status.st_dev, status.st_ino};
@@ -57,13 +57,16 @@ FileFailure SegmentDirectory::create(uint64_t& number, std::unique_ptr<SegmentFi
 
 FileFailure SegmentDirectory::publish(uint64_t number, const FileIdentity& identity) noexcept {
   const std::string name = segment_name(number);
-  const int error = ops_.rename(fd_, private_segment_name(number).c_str(), name.c_str());
+  // Never by rename: that would replace. A request to create the private file that was reported as failed can be carried out
+  // after the segment has got its name; a rename that is repeated, or late, would then put nothing in the place of jobs.
+  const int error = ops_.link(fd_, private_segment_name(number).c_str(), name.c_str());
   struct stat status;
   if (::fstatat(fd_, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_dev == identity.device &&
       status.st_ino == identity.inode) {
+    remove_private(number);
     return {};
   }
-  return failure(FileOperation::rename, error != 0 ? error : EIO);
+  return failure(FileOperation::link, error != 0 ? error : EIO);
 }
 
 FileFailure SegmentDirectory::sync() noexcept { return failure(FileOperation::syncdir, ops_.syncdir(fd_)); }

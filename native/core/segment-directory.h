@@ -1,6 +1,6 @@
 // The directory of an instance's segments, and what is done to names in it: creating, publishing, probing.
-// This instance is its only writer. It must never take a rename's word for what happened: the inode behind
-// the public name is looked at.
+// This instance is its only writer. It must never take a link's word for what happened: the inode behind
+// the public name is looked at. It must never replace a file.
 #pragma once
 
 #include <sys/types.h>

@@ -203,9 +203,9 @@ void SegmentWriter::publish() noexcept {
 FileFailure SegmentWriter::publish_sealed(bool create_next) noexcept {
   FileFailure first;
   for (Sealed& sealed : sealed_) {
-    if (sealed.renamed) continue;
+    if (sealed.linked) continue;
     const FileFailure found = directory_.publish(sealed.number, sealed.identity);
-    sealed.renamed = !found;
+    sealed.linked = !found;
     if (found && !first) first = found;
   }
   const bool creating = create_next && segment_ == nullptr && !first;
@@ -216,11 +216,11 @@ FileFailure SegmentWriter::publish_sealed(bool create_next) noexcept {
     return first ? first : unsynced;
   }
   for (const Sealed& sealed : sealed_) {
-    if (!sealed.renamed) continue;
+    if (!sealed.linked) continue;
     stats_.segments.fetch_add(1, std::memory_order_relaxed);
     listener_.published(sealed.number, sealed.jobs, sealed.bytes);
   }
-  std::erase_if(sealed_, [](const Sealed& sealed) { return sealed.renamed; });
+  std::erase_if(sealed_, [](const Sealed& sealed) { return sealed.linked; });
   return first;
 }
 

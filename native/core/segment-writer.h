@@ -3,13 +3,13 @@
 // called there.
 //
 //   group → write + fdatasync → accept lease holds? → committed(group)
-//   … large, old or nothing to do → closing tag in the same write → close → rename, next segment created,
+//   … large, old or nothing to do → closing tag in the same write → close → link, next segment created,
 //   directory synced → published
 //
 // After any failure nothing is taken (the queue refuses) until a whole round trip to the directory has worked
 // again. A file whose write, sync or close has failed is never written, trusted or published again: if it
 // holds acknowledged jobs it is abandoned, its whole commits stay where they are under its private name and
-// the listener is told; if not it is removed. A rename or directory sync that failed is repeated until it
+// the listener is told; if not it is removed. A link or directory sync that failed is repeated until it
 // works.
 //
 // It must never report a group committed before its sync has succeeded, nor after the accept lease has run
@@ -95,7 +95,7 @@ class SegmentWriter {
     uint32_t jobs;
     uint64_t bytes;
     FileIdentity identity;
-    bool renamed;
+    bool linked;
   };
 
   static void* run_thread(void* writer) noexcept;

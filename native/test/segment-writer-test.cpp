@@ -75,7 +75,7 @@ std::vector<uint64_t> sequences_in(const std::string& document, size_t bytes) {
   return all;
 }
 
-// Holds syncs back, says what was done in which order, and does what `rename_` and `write_` say instead of
+// Holds syncs back, says what was done in which order, and does what `link_` and `write_` say instead of
 // its own.
 class TestOps : public FileOps {
  public:
@@ -97,10 +97,10 @@ class TestOps : public FileOps {
     note("close");
     return FileOps::close(fd);
   }
-  int rename(int directory, const char* from, const char* to) noexcept override {
-    note("rename");
-    if (rename_) return rename_(directory, from, to);
-    return FileOps::rename(directory, from, to);
+  int link(int directory, const char* from, const char* to) noexcept override {
+    note("link");
+    if (link_) return link_(directory, from, to);
+    return FileOps::link(directory, from, to);
   }
   int syncdir(int directory) noexcept override {
     note("syncdir");
@@ -150,7 +150,7 @@ class TestOps : public FileOps {
   }
 
   std::function<int(int, const iovec*, int, uint64_t, size_t&)> write_;
-  std::function<int(int, const char*, const char*)> rename_;
+  std::function<int(int, const char*, const char*)> link_;
   std::atomic<uint64_t> free_bytes_{UINT64_MAX};
 
  private:
@@ -308,7 +308,7 @@ TEST("a lone job costs one write and one sync, then its segment is published and
   fixture.test_ops().take_done();
   fixture.send({7});
   fixture.listener.wait(published_something);
-  CHECK_EQ(fixture.test_ops().take_done(), "write fdatasync close rename open syncdir");
+  CHECK_EQ(fixture.test_ops().take_done(), "write fdatasync close link open syncdir");
   CHECK(fixture.listener.heard().committed == std::vector<uint64_t>{7});
   CHECK(fixture.folder.names() == (std::set<std::string>{"0000000001.xml", "0000000002.xml.part"}));
   const std::string document = fixture.folder.read("0000000001.xml");
@@ -472,10 +472,10 @@ TEST("a write that takes nothing is a failure, not an endless loop") {
   fixture.stop();
 }
 
-TEST("a rename that happened counts, whatever it reported") {
+TEST("a link that happened counts, whatever it reported") {
   Fixture fixture;
-  fixture.test_ops().rename_ = [](int directory, const char* from, const char* to) {
-    renameat(directory, from, directory, to);
+  fixture.test_ops().link_ = [](int directory, const char* from, const char* to) {
+    linkat(directory, from, directory, to, 0);
     return EIO;
   };
   fixture.start();
@@ -485,12 +485,12 @@ TEST("a rename that happened counts, whatever it reported") {
   fixture.stop();
 }
 
-TEST("a rename that didn't happen is repeated until it does, whatever it reported") {
+TEST("a link that didn't happen is repeated until it does, whatever it reported") {
   for (const int reported : {0, EIO, ESTALE}) {
     Fixture fixture;
     std::atomic<int> calls{0};
-    fixture.test_ops().rename_ = [&](int directory, const char* from, const char* to) {
-      return ++calls < 4 ? reported : fixture.test_ops().FileOps::rename(directory, from, to);
+    fixture.test_ops().link_ = [&](int directory, const char* from, const char* to) {
+      return ++calls < 4 ? reported : fixture.test_ops().FileOps::link(directory, from, to);
     };
     fixture.start();
     fixture.send({1});

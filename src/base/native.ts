@@ -55,7 +55,7 @@ export interface SeenIds {
 
 /** What goes wrong on purpose, for tests: the nth call of an operation (1-based) fails with errno, `times` times. */
 export interface WriterFault {
-  readonly operation: 'open' | 'write' | 'fdatasync' | 'close' | 'rename' | 'syncdir'
+  readonly operation: 'open' | 'write' | 'fdatasync' | 'close' | 'link' | 'syncdir'
   readonly nth: number
   readonly times: number
   readonly errno: number

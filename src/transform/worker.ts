@@ -3,7 +3,8 @@
 //
 // The same bytes in give the same bytes out, so doing it twice, here or on another host, is harmless.
 
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { closeSync, fsyncSync, linkSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, messageOf } from '../base/errors.ts'
 import { native } from '../base/native.ts'
@@ -72,11 +73,15 @@ const damaged = (wholeJobs: number, jobs: number | null): TransformReply => ({
   jobs,
 })
 
-/** Rule 2 of the store: private name, fsync, close, rename, fsync of the directory. Replacing the same bytes is harmless. */
+/**
+ * Rule 2 of the store: private name, fsync, close, link, fsync of the directory. Never replaces: what is there under that name
+ * was whole when it got it. Each attempt has a private name of its own, so that a request which a file server carries
+ * out late meets no other's file.
+ */
 const publish = (path: string, bytes: Uint8Array): void => {
   const directory = dirname(path)
-  const temporary = join(directory, `.${basename(path)}.${process.pid}.tmp`)
-  const file = openSync(temporary, 'w', 0o640)
+  const temporary = join(directory, `.${basename(path)}.${randomBytes(8).toString('hex')}.tmp`)
+  const file = openSync(temporary, 'wx', 0o640)
   try {
     for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written, bytes.length - written)
     fsyncSync(file)
@@ -86,11 +91,21 @@ const publish = (path: string, bytes: Uint8Array): void => {
     throw error
   }
   closeSync(file)
-  renameSync(temporary, path)
+  try {
+    linkSync(temporary, path)
+  } catch (error) {
+    // Made before, by an attempt that was told that it had failed.
+    if (errnoOf(error) !== 'EEXIST') throw error
+  }
   const handle = openSync(directory, 'r')
   try {
     fsyncSync(handle)
   } finally {
     closeSync(handle)
+  }
+  try {
+    unlinkSync(temporary)
+  } catch {
+    // Litter that no listing shows; what matters is on stable storage.
   }
 }

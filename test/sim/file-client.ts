@@ -133,7 +133,7 @@ export class Mount {
 
   #arrive(request: Request<unknown>): void {
     const { world } = this
-    const { chance, files } = world
+    const { chance, files, time } = world
     if (!world.server.up || this.host.storeCut) {
       this.#waiting.push(request)
       return
@@ -161,15 +161,19 @@ export class Mount {
       }
       if (chance.happens(files.late)) {
         world.count('reported as failed and done late')
-        world.time.after(chance.skewed(1, 6000), null, () => this.#performLate(request))
+        time.after(chance.skewed(1, 6000), null, () => this.#performLate(request))
         return this.#reply(request, () => {
           throw fileError('EIO', `injected, to be done later: ${request.name}`)
         })
       }
+      if (chance.happens(files.again)) {
+        world.count('done again, late')
+        time.after(chance.skewed(1, 6000), null, () => this.#performLate(request))
+      }
       if (chance.happens(files.resent)) {
         world.count('done twice')
         this.#perform(request)
-        world.time.after(chance.skewed(1, 1500), this.host.kernel, () => this.#reply(request, this.#perform(request)))
+        time.after(chance.skewed(1, 1500), this.host.kernel, () => this.#reply(request, this.#perform(request)))
         return
       }
     }

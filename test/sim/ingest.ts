@@ -1,5 +1,5 @@
 // Accepting as native/core/segment-writer.cpp does it, on simulated files: groups are written and synced, the accept lease is
-// looked at after the sync and before the acknowledgement, segments are sealed, renamed and told of; what failed is
+// looked at after the sync and before the acknowledgement, segments are sealed, linked and told of; what failed is
 // given up, and what lapsed retires. Real segments with real commit marks; no sockets, no threads.
 import type { Clock } from '../../src/base/clock.ts'
 import { native } from '../../src/base/native.ts'
@@ -45,7 +45,7 @@ interface Segment {
 interface Sealed {
   readonly number: number
   readonly inode: bigint
-  renamed: boolean
+  linked: boolean
 }
 
 const closingTag = Buffer.from('</segment>\n')
@@ -211,7 +211,7 @@ export class Ingest {
       await this.#abandon()
       return this.#fail()
     }
-    this.#sealed.push({ number: segment.number, inode: segment.inode, renamed: false })
+    this.#sealed.push({ number: segment.number, inode: segment.inode, linked: false })
     this.#segment = null
     if (!(await this.#publishSealed(!this.#failing && this.#stopping === null))) this.#fail()
   }
@@ -224,11 +224,12 @@ export class Ingest {
     const { files, directory, onPublished } = this.#options
     let ok = true
     for (const sealed of this.#sealed) {
-      if (sealed.renamed) continue
-      await files.rename(this.#path(sealed.number, 'part'), this.#path(sealed.number, 'xml')).catch(() => undefined)
+      if (sealed.linked) continue
+      await files.link(this.#path(sealed.number, 'part'), this.#path(sealed.number, 'xml')).catch(() => undefined)
       const status = await files.stat(this.#path(sealed.number, 'xml')).catch(() => null)
-      sealed.renamed = status?.inode === sealed.inode
-      ok &&= sealed.renamed
+      sealed.linked = status?.inode === sealed.inode
+      if (sealed.linked) await this.#removePrivate(sealed.number)
+      ok &&= sealed.linked
     }
     const creating = createNext && this.#segment === null && ok
     if (creating) ok = await this.#create()
@@ -239,8 +240,8 @@ export class Ingest {
       if (creating && this.#segment !== null) await this.#abandon()
       return false
     }
-    for (const sealed of this.#sealed) if (sealed.renamed) onPublished(sealed.number)
-    this.#sealed = this.#sealed.filter(({ renamed }) => !renamed)
+    for (const sealed of this.#sealed) if (sealed.linked) onPublished(sealed.number)
+    this.#sealed = this.#sealed.filter(({ linked }) => !linked)
     return ok
   }
 

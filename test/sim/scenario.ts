@@ -117,7 +117,7 @@ export const drawScenario = (chance: Chance, leaning: Leaning, abortive: boolean
   const files = drawFaults<FileFaults>(
     chance,
     noFileFaults(),
-    { error: 0.05, doneButError: 0.1, late: 0.05, resent: 0.15, falseLink: 1, noSpace: 0.05, stale: 0.05, cached: 0.9, negative: 0.9, slow: 0.1 },
+    { error: 0.05, doneButError: 0.1, late: 0.1, again: 0.2, resent: 0.15, falseLink: 1, noSpace: 0.05, stale: 0.05, cached: 0.9, negative: 0.9, slow: 0.1 },
     4,
   )
   const clusterFaults = drawFaults<ClusterFaults>(

@@ -169,7 +169,7 @@ class SimulatedInstance {
     this.name = mintInstance(host.name, new Date(host.wallMs), chance.hex(6))
     const files = mount.operationsOf(proc)
     this.#store = new DirectoryStore(root, files, () => chance.hex(16))
-    this.#transforms = new SegmentTransforms({ store: this.#store, files, root, pid: proc.pid, clock: proc.clock, random: chance.unit })
+    this.#transforms = new SegmentTransforms({ store: this.#store, files, root, nonce: () => chance.hex(16), clock: proc.clock, random: chance.unit })
     this.#adopter = new Adopter({
       store: this.#store,
       instance: this.name,

@@ -13,7 +13,7 @@ export interface SegmentTransformsOptions {
   readonly store: Store
   readonly files: FileOperations
   readonly root: string
-  readonly pid: number
+  readonly nonce: () => string
   readonly clock: Clock
   readonly random: () => number
 }
@@ -89,21 +89,21 @@ export class SegmentTransforms implements SegmentTransformer {
     }
   }
 
-  /** As the worker does it: a fixed private name, overwritten if it is there. */
+  /** As the worker does it. */
   async #publish(name: string, bytes: Uint8Array): Promise<void> {
-    const { files, root, pid } = this.#options
+    const { files, root, nonce } = this.#options
     const path = `${root}/${name}`
     const slash = path.lastIndexOf('/')
-    const temporary = `${path.slice(0, slash)}/.${path.slice(slash + 1)}.${pid}.tmp`
-    const file = await files.open(temporary, 'new').catch((error: unknown) => {
-      if ((error as { code?: string }).code !== 'EEXIST') throw error
-      return files.open(temporary, 'write')
-    })
+    const temporary = `${path.slice(0, slash)}/.${path.slice(slash + 1)}.${nonce()}.tmp`
+    const file = await files.open(temporary, 'new')
     await writeAll(file, bytes, 0)
     await file.sync()
     await file.close()
-    await files.rename(temporary, path)
+    await files.link(temporary, path).catch((error: unknown) => {
+      if ((error as { code?: string }).code !== 'EEXIST') throw error
+    })
     const directory = await files.open(path.slice(0, slash), 'read')
     await directory.sync()
+    await files.unlink(temporary).catch(() => undefined)
   }
 }

@@ -12,6 +12,8 @@ export interface FileFaults {
   doneButError: number
   /** Reported as failed, and done some time later. */
   late: number
+  /** Done and reported as done, and once more some time later: an old copy of the request. */
+  again: number
   /** The reply is lost: done again later, and the second reply counts. */
   resent: number
   /** A link that finds the name taken is reported as a success. */
@@ -46,7 +48,7 @@ export interface ClusterFaults {
 }
 
 export const noFileFaults = (): FileFaults => ({
-  error: 0, doneButError: 0, late: 0, resent: 0, falseLink: 0, noSpace: 0, stale: 0, cached: 0, negative: 0, slow: 0, afterDeath: 0,
+  error: 0, doneButError: 0, late: 0, again: 0, resent: 0, falseLink: 0, noSpace: 0, stale: 0, cached: 0, negative: 0, slow: 0, afterDeath: 0,
 })
 
 export const noClusterFaults = (): ClusterFaults => ({ lost: 0, unanswered: 0, shownLate: 0, busy: 0, refused: 0, stalled: 0, unknown: 0 })

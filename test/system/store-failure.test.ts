@@ -67,7 +67,7 @@ describe('an operation of the segment writer that fails', () => {
     ['fdatasync', 'EIO', 'store_failing'],
     ['fdatasync', 'EDQUOT', 'store_full'],
     ['close', 'EIO', 'store_failing'],
-    ['rename', 'EIO', null],
+    ['link', 'EIO', null],
     ['syncdir', 'EIO', 'store_failing'],
   ] as const
   it.each(cases)('%s with %s refuses for a while, loses nothing, and comes back', async (operation, errno, code) => {
