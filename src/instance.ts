@@ -144,6 +144,7 @@ export class Instance {
         term: null,
         eligible: false,
         accepting: false,
+        clusters: [],
         ...shownRefusal(refusal),
         acceptLeaseMs: config.acceptLeaseMs,
         listen: '',
@@ -203,7 +204,7 @@ export class Instance {
   async stop(why: Ending = { why: 'stopped', reason: 'shutting down' }): Promise<void> {
     const { log } = this.#options
     this.#stopping = true
-    this.#presence.update({ role: 'draining', accepting: false, eligible: false, reason: why.reason })
+    this.#presence.update({ role: 'draining', accepting: false, eligible: false, clusters: [], reason: why.reason })
     const refused = why.why === 'refused'
     const resigned = refused ? this.#submitter?.resign(resignMs) : undefined
     if (this.#opened) {
@@ -301,12 +302,12 @@ export class Instance {
         retryMaxMs: config.submit.retryMaxMs,
         published: this.#published.value,
       }),
-      onRole: ({ role, term, eligible, reason }) => {
+      onRole: ({ role, term, eligible, reason, clusters }) => {
         if (this.#stopping) return
         const { value } = this.#presence
-        if (value.role === role && value.term === term && value.eligible === eligible && this.#notEligible === reason) return
+        if (value.role === role && value.term === term && value.eligible === eligible && this.#notEligible === reason && String(value.clusters) === String(clusters)) return
         this.#notEligible = reason
-        this.#presence.update({ role, term, eligible, reason: this.#reason })
+        this.#presence.update({ role, term, eligible, clusters, reason: this.#reason })
       },
       onAdopt: (instance, why) => void this.#adopt(instance, why),
       onLeader: (leader) => this.#nudges.leader(leader),
@@ -314,7 +315,7 @@ export class Instance {
       onDeath: () => {
         if (this.#stopping) return
         this.#notEligible = 'the submitter is being started again'
-        this.#presence.update({ role: 'starting', term: null, eligible: false, reason: this.#reason })
+        this.#presence.update({ role: 'starting', term: null, eligible: false, clusters: [], reason: this.#reason })
       },
       log: (level, message, details) => log[level](details ?? {}, message),
     })

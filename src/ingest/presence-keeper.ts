@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts'
 import { messageOf, UsherError } from '../base/errors.ts'
 import type { InstancePresence } from '../observe/instance.ts'
 import { verifyIdentity } from '../store/identity.ts'
+import { presenceBytes } from '../store/store.ts'
 import type { Presence, Store } from '../store/store.ts'
 
 export interface PresenceKeeperOptions {
@@ -28,6 +29,9 @@ export interface PresenceKeeperOptions {
 
 /** What others may say at length must fit the file. */
 const reasonBytesMax = 240
+
+/** What the file holds beside the JSON: its CRC, a line feed. */
+const roomForCrc = 32
 
 const fitting = (reason: string): string => {
   let text = reason.replace(/["\\\u0000-\u001f]/g, "'")
@@ -102,7 +106,9 @@ export class PresenceKeeper {
 
   #next(): Readonly<Record<string, unknown>> {
     this.#beat += 1
-    return { ...this.#value, beat: this.#beat, at: wallTime(this.#options.clock) }
+    const value = { ...this.#value, beat: this.#beat, at: wallTime(this.#options.clock) }
+    // The names of many clusters may not fit beside the rest, which matters more.
+    return Buffer.byteLength(JSON.stringify(value)) > presenceBytes - roomForCrc ? { ...value, clusters: [] } : value
   }
 
   #schedule(): void {

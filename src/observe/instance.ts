@@ -26,6 +26,8 @@ export interface InstancePresence extends ProcessIdentity {
   /** Why it isn't eligible, or doesn't accept; empty: no reason to give. */
   readonly reason: string
   readonly accepting: boolean
+  /** The clusters whose preflight passes here; empty also where they are too many to be named. */
+  readonly clusters: readonly string[]
   /** How long it may go on acknowledging jobs after a presence write. */
   readonly acceptLeaseMs: number
   readonly listen: string
@@ -116,6 +118,7 @@ export const parsePresence = (value: Readonly<Record<string, unknown>> | null): 
     eligible: value['eligible'] === true,
     reason: text('reason'),
     accepting: value['accepting'] === true,
+    clusters: Array.isArray(value['clusters']) ? value['clusters'].filter((name) => typeof name === 'string') : [],
     acceptLeaseMs: number('acceptLeaseMs'),
     listen: text('listen'),
     started: text('started'),

@@ -21,6 +21,7 @@ import type { Books } from './books.ts'
 import type { Driver } from './driver.ts'
 import type { Published, SegmentContent } from './feeder.ts'
 import { Instances } from './instances.ts'
+import type { Seen } from './instances.ts'
 import { Leadership } from './leadership.ts'
 import type { FromSubmitter, StartMessage } from './messages.ts'
 
@@ -63,6 +64,9 @@ export interface CandidateOptions {
   readonly chain?: Partial<ChainOptions>
 }
 
+/** Rounds of preflights after which a leader believes that another host can submit to more. */
+const outdoneRounds = 2
+
 /** Why a cluster takes no jobs from this host. */
 interface Failure {
   readonly kind: 'refused' | 'unreachable'
@@ -81,6 +85,11 @@ export class Candidate {
   readonly #adopted = new Map<string, number>()
   readonly #asked = new Set<string>()
   #failing: ReadonlyMap<string, Failure> = new Map()
+  /** Clusters whose preflight passed in the last round. */
+  #passing: readonly string[] = []
+  /** Rounds in a row in which another host could submit to more. */
+  #outdone = 0
+  #yieldedMs = Number.NEGATIVE_INFINITY
   #resigning = false
 
   constructor(options: CandidateOptions) {
@@ -169,7 +178,7 @@ export class Candidate {
     const reason = why ?? known
     const { state } = this.#elector
     const role = state.role === 'leader' ? 'leader' : eligible ? 'follower' : 'ineligible'
-    this.#options.send({ type: 'role', role, term: state.role === 'leader' ? state.term : term, eligible, reason })
+    this.#options.send({ type: 'role', role, term: state.role === 'leader' ? state.term : term, eligible, reason, clusters: this.#passing })
   }
 
   /** Stands for election only while at least one cluster takes jobs from this host. */
@@ -191,6 +200,7 @@ export class Candidate {
         this.#leadership?.holdCluster(cluster, failure?.reason ?? null)
       }
       this.#failing = failing
+      this.#passing = Object.keys(this.#start.clusters).filter((cluster) => !failing.has(cluster))
       for (const [cluster, { reason: why }] of failing) reasons.push(`cluster ${cluster}: ${why}`)
       const reason = reasons.join('; ')
       if (reason !== complaint && reason !== '') this.#log('warn', `preflight failed: ${reason}`)
@@ -209,9 +219,35 @@ export class Candidate {
       if (!this.#resigning && !patient) {
         await this.#elector.setEligible(eligible, reason)
         this.#tellRole(this.#elector.state.role === 'follower' ? (this.#elector.state.leader?.term ?? null) : null)
+        await this.#makeRoom()
       } else if (!this.#resigning) this.#tellRole(null, reason)
       await sleep(clock, reasons.length > 0 ? pace.preflightRetryMs : pace.preflightEveryMs)
     }
+  }
+
+  /**
+   * A leader that lacks a cluster resigns in favour of a host that can submit to all of its own and more: jobs for it would wait
+   * for ever otherwise. Only to one that can do strictly more, seen so twice and once a while, so that two never take turns.
+   */
+  async #makeRoom(): Promise<void> {
+    const { clock, pace } = this.#options
+    const leads = this.#leadership !== null && this.#elector.state.role === 'leader'
+    const better = leads && this.#failing.size > 0 ? [...(this.#instances?.seen.values() ?? [])].find((other) => this.#isOutdoneBy(other)) : undefined
+    this.#outdone = better === undefined ? 0 : this.#outdone + 1
+    if (better === undefined || this.#outdone < outdoneRounds || clock.nowMs() - this.#yieldedMs < pace.resignAfterMs || this.#resigning) return
+    this.#yieldedMs = clock.nowMs()
+    this.#outdone = 0
+    const reason = `makes room for ${better.presence?.host ?? 'another host'}, which can submit to ${better.presence?.clusters.join(', ') ?? 'more'}`
+    this.#log('info', `${this.#start.by.host} ${reason}`)
+    // The next round stands again: should the other not lead by then, this host does.
+    await this.#elector.setEligible(false, reason)
+    this.#tellRole(null)
+  }
+
+  #isOutdoneBy({ gone, presence }: Seen): boolean {
+    if (gone !== null || presence?.eligible !== true) return false
+    const theirs = new Set(presence.clusters)
+    return this.#passing.every((cluster) => theirs.has(cluster)) && [...this.#failing.keys()].some((cluster) => theirs.has(cluster))
   }
 
   /** Whether a host that lives says that it may lead. */

@@ -56,6 +56,7 @@ export interface Ended {
   readonly reason: string
 }
 
+/** Whether a cluster takes jobs from this host. */
 export type Preflight =
   | { readonly ok: true; readonly detail: string }
   /** It was asked and takes no jobs from this host as it is set up, or what asking needs isn't here: another host may fare better. */

@@ -37,6 +37,8 @@ export type FromSubmitter =
       readonly term: number | null
       readonly eligible: boolean
       readonly reason: string
+      /** Those whose preflight passes. */
+      readonly clusters: readonly string[]
     }
   /** That instance is gone: make JSON of what it left. */
   | { readonly type: 'adopt'; readonly instance: string; readonly why: string }

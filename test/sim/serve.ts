@@ -215,7 +215,7 @@ class SimulatedInstance {
       everyMs: acceptLeaseMs / 4,
       initial: {
         instance: this.name, host: host.name, user: 'usher', ...host.identityOf(this.#proc), version: '0.1.0', config: '3fa9c1d2', role: 'starting', term: null,
-        eligible: false, reason: 'starting', accepting: false, acceptLeaseMs, listen: '', started: '', published: 0,
+        eligible: false, reason: 'starting', accepting: false, clusters: [], acceptLeaseMs, listen: '', started: '', published: 0,
       },
       onWritten: (beganMs) => this.#ingest.presenceWritten(beganMs),
       acceptLeaseMs,
@@ -233,10 +233,11 @@ class SimulatedInstance {
     this.#submitter = new SubmitterKeeper(this.#proc, this.#mount, this.#clusters, this.#settings, {
       instance: this.name,
       published: () => this.#published.value,
-      onRole: ({ role, term, eligible, reason }) => {
+      onRole: ({ role, term, eligible, reason, clusters }) => {
         const { value } = this.#presence
-        if (this.#stopping || (value.role === role && value.term === term && value.eligible === eligible)) return
-        this.#presence.update({ role, term, eligible, reason })
+        const same = value.role === role && value.term === term && value.eligible === eligible && String(value.clusters) === String(clusters)
+        if (this.#stopping || same) return
+        this.#presence.update({ role, term, eligible, clusters, reason })
       },
       onAdopt: (instance, why) => void this.#adopt(instance, why),
     })

@@ -22,8 +22,8 @@ const stage = async () => {
   const good = `driver = "http"\nurl = "${cluster.url}"\nsettle = 0.2\ntimeout = 1`
   /** Its program isn't there: this host can't submit. */
   const broken = 'driver = "command"\nsubmit = ["/nowhere/submit"]'
-  const serve = async (host: string, main = good, more = 'retry_max = 2'): Promise<ServerProcess> => {
-    const config = `host = "${host}"\nlease = 0.5\naccept_lease = 1\n[log]\nlevel = "warn"\n[submit]\n${more}\n[cluster.main]\n${main}\n`
+  const serve = async (host: string, main = good, more = 'retry_max = 2', top = ''): Promise<ServerProcess> => {
+    const config = `host = "${host}"\nlease = 0.5\naccept_lease = 1\n${top}\n[log]\nlevel = "warn"\n[submit]\n${more}\n[cluster.main]\n${main}\n`
     const server = await ServerProcess.start({ config, store, folder: folder.path })
     cleanups.push(() => server.end('SIGKILL'))
     return server
@@ -39,7 +39,7 @@ const stage = async () => {
     return ids
   }
   const hostOf = async (host: string) => (await statusOf(store)).instances.find((one) => one.host === host)
-  return { store, cluster, broken, serve, run, why, send, hostOf }
+  return { folder: folder.path, store, cluster, broken, serve, run, why, send, hostOf }
 }
 
 describe('usher why', () => {
@@ -127,5 +127,22 @@ describe('usher status', () => {
     expect(await hostOf('one')).toMatchObject({ role: 'gone', reason: `its process ${one.child.pid} is no more` })
     expect((await statusOf(store)).whyNobodyLeads).toEqual([])
     expect((await usher(['status', '--store', store])).stdout).toContain('nobody leads: no job is accepted or submitted')
+  })
+})
+
+describe('a leader whose host lacks one of two clusters', () => {
+  it('makes room for a host that has both, so that no job waits for ever', async () => {
+    const { store, cluster, serve, why, send, folder } = await stage()
+    const both = (second: string): string => `driver = "http"\nurl = "${cluster.url}"\n[cluster.second]\n${second}`
+    const lacking = await serve('one', both('driver = "command"\nsubmit = ["/nowhere/submit"]'), 'retry_max = 2', 'default_cluster = "main"')
+    await until('one leads', async () => (await statusOf(store)).leader?.host === 'one')
+    const { ids } = await sendJobs(lacking.address, [{ executable: '/bin/true', cluster: 'second' }], { folder })
+    const [id] = await send(lacking)
+    await until('what it can submit is submitted', () => cluster.times(id!) === 1)
+    await until('it is known why the other waits', async () => (await why(ids[0]!)).sentence.startsWith("waiting: one, which leads, can't submit to cluster second now: "))
+    const able = await serve('two', both(`driver = "http"\nurl = "${cluster.url}"`), 'retry_max = 2', 'default_cluster = "main"')
+    await until('it is submitted', () => cluster.times(ids[0]!) === 1)
+    expect((await statusOf(store)).leader?.instance).toBe(able.instance)
+    expect([cluster.times(id!), cluster.times(ids[0]!)]).toEqual([1, 1])
   })
 })

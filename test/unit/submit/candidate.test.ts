@@ -19,7 +19,7 @@ afterEach(async () => {
 type Role = Extract<FromSubmitter, { type: 'role' }>
 
 /** A candidate that leads, on a store where another instance is there or not, and a cluster that says what the test wants. */
-const leading = async (other: { readonly eligible: boolean } | null) => {
+const leading = async (other: { readonly eligible: boolean; readonly clusters?: readonly string[] } | null, clusters: readonly string[] = ['main']) => {
   const root = await mkdtemp(join(tmpdir(), 'usher-candidate-'))
   cleanups.push(() => rm(root, { recursive: true, maxRetries: 5 }))
   const { store, identity } = await openStore(root, { create: true })
@@ -27,22 +27,22 @@ const leading = async (other: { readonly eligible: boolean } | null) => {
     const instance = 'other-20261123T040000-abcdef'
     await mkdir(join(root, 'hosts', instance))
     // So long an accept lease that it isn't taken for gone while the test runs.
-    const presence = { instance, host: 'other', role: 'follower', eligible: other.eligible, acceptLeaseMs: 300_000, beat: 1, published: 0 }
+    const presence = { instance, host: 'other', role: 'follower', eligible: other.eligible, clusters: other.clusters ?? [], acceptLeaseMs: 300_000, beat: 1, published: 0 }
     await writeFile(join(root, 'hosts', instance, 'presence'), encodePresence(presence))
   }
-  let answer: Preflight = { ok: true, detail: '' }
+  const answers = new Map<string, Preflight>()
   let asked = 0
-  const driver: Driver = {
+  const driverOf = (cluster: string): Driver => ({
     kind: 'fake',
     limits: { batchJobsMax: 1, inFlightMax: 1, settleMs: 0, askEveryMs: 1000 },
     preflight: () => {
       asked += 1
-      return Promise.resolve(answer)
+      return Promise.resolve(answers.get(cluster) ?? { ok: true, detail: '' })
     },
     submit: () => Promise.resolve([]),
     find: null,
     close: () => Promise.resolve(),
-  }
+  })
   const roles: Role[] = []
   const exits: number[] = []
   const start: StartMessage = {
@@ -53,7 +53,7 @@ const leading = async (other: { readonly eligible: boolean } | null) => {
     address: '127.0.0.1:1',
     leaseMs: 600,
     acceptLeaseMs: 600,
-    clusters: { main: { driver: 'discard', pause: false } },
+    clusters: Object.fromEntries(clusters.map((name) => [name, { driver: 'discard', pause: false }])),
     windowBytesMax: 65_536,
     retryMinMs: 10,
     retryMaxMs: 10,
@@ -68,7 +68,7 @@ const leading = async (other: { readonly eligible: boolean } | null) => {
     deadline: { arm: () => undefined, disarm: () => undefined },
     random: Math.random,
     pace: { ...candidatePace, preflightEveryMs: 20, preflightRetryMs: 20, resignAfterMs: 600_000 },
-    createDriver: () => driver,
+    createDriver: driverOf,
     createSeenIds: () => new native.SeenIds(),
     provenDead: () => false,
     send: (message) => {
@@ -81,12 +81,12 @@ const leading = async (other: { readonly eligible: boolean } | null) => {
   const role = () => roles.at(-1)
   await until('it leads', () => role()?.role === 'leader')
   /** The cluster says something else, and was asked so often since. */
-  const say = async (said: Preflight, rounds: number): Promise<void> => {
-    answer = said
+  const say = async (said: Preflight, rounds: number, cluster = 'main'): Promise<void> => {
+    answers.set(cluster, said)
     const before = asked
-    await until('it was asked', () => asked >= before + rounds)
+    await until('it was asked', () => asked >= before + rounds * clusters.length)
   }
-  return { role, say, exits }
+  return { role, roles, say, exits }
 }
 
 const refused = { ok: false, kind: 'refused', reason: 'who are you?' } as const
@@ -115,5 +115,31 @@ describe('a leader whose only cluster', () => {
     await say({ ok: true, detail: '' }, 2)
     await until('the reason is gone', () => role()?.reason === '')
     expect(role()?.role).toBe('leader')
+  })
+})
+
+describe('a leader that lacks one of its clusters', () => {
+  it('makes room, once a while, for a host that can submit to all of its own and that one too', async () => {
+    const { role, roles, say } = await leading({ eligible: true, clusters: ['main', 'second'] }, ['main', 'second'])
+    expect(role()).toMatchObject({ clusters: ['main', 'second'] })
+    await say(unreachable, 1, 'second')
+    await until('it has made room', () => roles.some(({ reason }) => reason === 'makes room for other, which can submit to main, second'))
+    // Nobody takes it here: so it leads again, and doesn't give way at once again.
+    await until('it leads again', () => role()?.role === 'leader')
+    const changes = roles.length
+    await say(unreachable, 20, 'second')
+    expect(roles.slice(changes).every((told) => told.role === 'leader')).toBe(true)
+    expect(role()).toMatchObject({ role: 'leader', clusters: ['main'], reason: 'cluster second: connection refused' })
+  })
+
+  it.each([
+    ['another that lacks it as well', { eligible: true, clusters: ['main'] }],
+    ['another that lacks what it has itself, lest they take turns', { eligible: true, clusters: ['second'] }],
+    ['another that may not lead', { eligible: false, clusters: ['main', 'second'] }],
+    ['another that does not say', { eligible: true }],
+  ])('goes on beside %s', async (_, other) => {
+    const { roles, say } = await leading(other, ['main', 'second'])
+    await say(refused, 20, 'second')
+    expect(roles.slice(roles.findIndex((told) => told.role === 'leader')).every((told) => told.role === 'leader')).toBe(true)
   })
 })
