@@ -2,7 +2,7 @@
 // sent and when its host said that it is accepted. Nothing may go wrong for it: the first error of any job fails its stop().
 import { setTimeout as pause } from 'node:timers/promises'
 import { Client } from '../../src/client/client.ts'
-import type { Accepted, ClientOptions } from '../../src/client/client.ts'
+import type { Accepted, ClientOptions, JobInput } from '../../src/client/client.ts'
 
 export interface LoadedJob extends Accepted {
   readonly sentMs: number
@@ -14,12 +14,25 @@ export class SteadyLoad {
   readonly jobs: LoadedJob[] = []
   readonly #sending = new Set<Promise<void>>()
   readonly #errors: unknown[] = []
+  readonly #spec: JobInput
   readonly #run: Promise<void>
   #on = true
 
-  constructor(addresses: string | readonly string[], everyMs: number, options: Partial<ClientOptions> = {}) {
+  /** `everyMs` null: nothing but bursts. */
+  constructor(
+    addresses: string | readonly string[],
+    everyMs: number | null,
+    options: Partial<ClientOptions> = {},
+    spec: JobInput = { executable: '/bin/true' },
+  ) {
     this.client = new Client({ addresses, backoffBaseMs: 20, backoffMostMs: 200, timeoutMs: 60_000, ...options })
-    this.#run = this.#send(everyMs)
+    this.#spec = spec
+    this.#run = everyMs === null ? Promise.resolve() : this.#send(everyMs)
+  }
+
+  /** So many at once; resolves when each has its answer. */
+  async burst(jobs: number): Promise<void> {
+    await Promise.all(Array.from({ length: jobs }, () => this.#sendOne()))
   }
 
   /** Resolves with all jobs when each is accepted. */
@@ -43,7 +56,7 @@ export class SteadyLoad {
   async #sendOne(): Promise<void> {
     const sentMs = Date.now()
     try {
-      const accepted = await this.client.send({ executable: '/bin/true' })
+      const accepted = await this.client.send(this.#spec)
       this.jobs.push({ ...accepted, sentMs, acceptedMs: Date.now() })
     } catch (error) {
       this.#errors.push(error)

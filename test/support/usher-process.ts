@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { openStore } from '../../src/store/identity.ts'
+import { survey } from '../../src/submit/survey.ts'
 import type { AuditStatus, StoreStatus } from '../../src/submit/survey.ts'
 import type { Trace } from '../../src/submit/trace.ts'
 
@@ -39,10 +41,10 @@ export const usher = async (
   }
 }
 
-export const statusOf = async (store: string): Promise<StoreStatus> => {
-  const { status, stdout, stderr } = await usher(['status', '--json', '--store', store])
-  if (status !== 0) throw new Error(`usher status failed: ${stderr}`)
-  return JSON.parse(stdout) as StoreStatus
+/** What `usher status --json` prints, without a process for each look: tests ask often while they wait. */
+export const statusOf = async (directory: string): Promise<StoreStatus> => {
+  const { store, identity } = await openStore(directory, { create: false })
+  return survey(store, identity.uuid)
 }
 
 export const traceOf = async (store: string, id: string): Promise<Trace> => {

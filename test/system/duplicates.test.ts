@@ -179,7 +179,9 @@ describe('a producer whose acknowledgement is lost', () => {
     expect((await statusOf(store)).audit).toMatchObject({ accepted: 6, submitted: 2, waiting: 4, balanced: true })
     await one.end('SIGKILL')
     await send(two.address, { 1: 'same', 2: 'same', 3: 'same', 11: 'the copy', 12: 'the copy', 13: 'the copy' })
-    await until('the other leads', async () => (await statusOf(store)).leader?.instance === two.instance)
+    await until('the other leads', async () => (await statusOf(store)).leader?.instance === two.instance).catch((error: unknown) => {
+      throw new Error(`${String(error)}\n${two.log}`)
+    })
     expect(await settledAudit(store)).toMatchObject({ accepted: 12, submitted: 6, duplicates: 3, dead: 3, balanced: true })
     expect(sink.count).toBe(6)
     for (const sequence of [1, 2, 3]) expect(contentOf(sink, sequence)).toEqual(['same'])

@@ -79,27 +79,27 @@ describe('a second host with a broken cluster configuration', () => {
     async (kind) => {
       const { store, sink, serve, broken } = await share(3)
       const one = await serve('one')
-      await until('the first leads', async () => (await statusOf(store)).leader?.instance === one.instance)
+      // All hosts are on this machine, and starting one costs the others time that has nothing to do with the share: beside
+      // the share there is another one, with the same load, which nobody joins. What that suffers too, the share didn't do.
+      const beside = await share(3)
+      const alone = await beside.serve('one')
+      for (const [directory, { instance }] of [[store, one], [beside.store, alone]] as const) {
+        await until('the first leads', async () => (await statusOf(directory)).leader?.instance === instance)
+      }
       const before = (await statusOf(store)).leader!
-      const first = [new SteadyLoad(one.address, 20), new SteadyLoad(one.address, 20)]
-      await until('the load is at work', () => sink.count > 50)
-
-      // First a second host that has nothing to do with the first: both share this machine, and starting one costs the other
-      // time that has nothing to do with the share either.
-      const apart = await share(3)
+      const first = [new SteadyLoad(one.address, 25), new SteadyLoad(one.address, 25)]
+      const control = [new SteadyLoad(alone.address, 25), new SteadyLoad(alone.address, 25)]
+      await until('the load is at work', () => sink.count > 50 && beside.sink.count > 50)
       const beginMs = Date.now()
-      const stranger = await apart.serve('two', apart.broken[kind].cluster)
-      const strange = new SteadyLoad(stranger.address, 40)
-      await until('jobs went to both for a while', () => sentSince(strange, beginMs) >= 60 && first.every((load) => sentSince(load, beginMs) >= 120))
-      const aloneMs = Date.now()
-      await strange.stop()
-      await stranger.end('SIGKILL')
+      await until('there is enough to compare with', () => first.every((load) => sentSince(load, beginMs) >= 120))
 
       const joinMs = Date.now()
       const two = await serve('two', broken[kind].cluster)
       const second = new SteadyLoad(two.address, 40)
       await until('it knows that it can not submit', () => two.log.includes('preflight failed'))
-      await until('jobs went to both for a while', () => sentSince(second, joinMs) >= 60 && first.every((load) => sentSince(load, joinMs) >= 120))
+      await until('it is at work', () => second.jobs.length > 10 && sink.taken.has(second.jobs[10]!.id))
+      const throughMs = Date.now()
+      await until('jobs went to both for a while', () => sentSince(second, throughMs) >= 60 && first.every((load) => sentSince(load, joinMs) >= 120))
       const joinedMs = Date.now()
 
       // Named, with what is wrong with it, while jobs go on.
@@ -118,6 +118,8 @@ describe('a second host with a broken cluster configuration', () => {
 
       const sentToOne = (await Promise.all(first.map((load) => load.stop()))).flat()
       const sentToTwo = await second.stop()
+      const sentBeside = (await Promise.all(control.map((load) => load.stop()))).flat()
+      await until('all is submitted beside it', () => beside.sink.count === sentBeside.length)
       const jobs = [...sentToOne, ...sentToTwo]
       const audit = await settledAudit(store)
       expect(audit).toMatchObject({ accepted: jobs.length, submitted: jobs.length, duplicates: 0, dead: 0, setAside: 0, balanced: true })
@@ -125,15 +127,17 @@ describe('a second host with a broken cluster configuration', () => {
       expect(new Set(sentToTwo.map(({ host }) => host))).toEqual(new Set(['two']))
       expect(new Set([...sink.taken.values()].flat().map(({ instance, term }) => `${instance} ${term}`))).toEqual(new Set([`${one.instance} ${before.term}`]))
 
-      // Neither those of the first host nor those that went to the second waited longer than jobs did before it came.
-      const latencyOf = (job: LoadedJob): number => sink.taken.get(job.id)![0]!.atMs - job.sentMs
-      const before99 = p99(sentToOne.filter(({ sentMs }) => sentMs >= beginMs && sentMs < aloneMs).map(latencyOf))
-      const joined = (job: LoadedJob): boolean => job.sentMs >= joinMs && job.sentMs < joinedMs
-      const after99 = p99(sentToOne.filter(joined).map(latencyOf))
-      const through99 = p99(sentToTwo.filter(joined).map(latencyOf))
-      process.stderr.write(`story (${kind}): p99 from send to submit ${before99} ms before, ${after99} ms with the second host there, ${through99} ms through it\n`)
-      expect(after99).toBeLessThan(2 * before99 + 250)
-      expect(through99).toBeLessThan(2 * before99 + 250)
+      // Neither those of the first host nor those that went to the second waited longer than jobs did before it came, and than
+      // jobs do where it isn't.
+      const latency99 = (from: Sink, sent: readonly LoadedJob[], [sinceMs, endMs]: readonly [number, number]): number =>
+        p99(sent.filter(({ sentMs }) => sentMs >= sinceMs && sentMs < endMs).map(({ id, sentMs }) => from.taken.get(id)![0]!.atMs - sentMs))
+      const [apart, joined] = [[beginMs, joinMs], [joinMs, joinedMs]] as const
+      const [before99, after99, through99] = [latency99(sink, sentToOne, apart), latency99(sink, sentToOne, joined), latency99(sink, sentToTwo, [throughMs, joinedMs])]
+      const control99 = latency99(beside.sink, sentBeside, joined)
+      process.stderr.write(`story (${kind}): p99 from send to submit ${before99} ms before, ${after99} ms with the second host there, ${through99} ms through it, ${control99} ms where nobody joined\n`)
+      const most = 2 * Math.max(before99, control99) + 250
+      expect(after99).toBeLessThan(most)
+      expect(through99).toBeLessThan(most)
 
       // Of any job it can be told who did what.
       const opened = new DirectoryStore(store)
