@@ -171,10 +171,11 @@ describe('a second host with a broken cluster configuration', () => {
 
     const killedMs = Date.now()
     await one.end('SIGKILL')
-    await until('its producers go on', () => loads[0]!.client.connectedTo !== undefined)
+    // Its submitter ends a moment after it, at the end of its lease at the latest.
+    await until('its lease is over, and its producers go on', () => Date.now() - killedMs > 2000 && loads[0]!.client.connectedTo !== undefined)
     const [taken, then] = [sink.count, accepted()]
     // Many leases, and more than one preflight of each.
-    await until('time goes by, and jobs are accepted', () => Date.now() - killedMs > 6000 && accepted() > then + 200)
+    await until('time goes by, and jobs are accepted', () => Date.now() - killedMs > 7000 && accepted() > then + 200)
     expect(sink.count).toBe(taken)
     const { leader, instances, warnings, audit } = await statusOf(store)
     expect(leader).toBeNull()
@@ -184,6 +185,9 @@ describe('a second host with a broken cluster configuration', () => {
     expect(audit.waiting + audit.inDoubt).toBeGreaterThan(200)
     const waiting = loads[1]!.jobs.at(-1)!
     expect(await traceOf(store, waiting.id)).toMatchObject({ state: 'waiting', steps: [{ step: 'accepted', host: waiting.host }, {}, {}] })
+
+    const why = (await usher(['why', waiting.id, '--store', store])).stdout
+    expect(why).toMatch(/nobody leads: three is not eligible \(.*answers 401.*\); two is not eligible \(.*not an executable file/s)
 
     const again = await serve('one', undefined, one.address)
     await until('the first leads again', async () => (await statusOf(store)).leader?.instance === again.instance)
