@@ -40,16 +40,31 @@ export const jobsOf = (id: string): string[] =>
     .filter((line) => line.includes(`|usher ${id} `))
     .map((line) => line.split('|')[0] as string)
 
-/** usher's job ids in Slurm, by the comments of all jobs that slurmctld lists, ended ones too: Slurm's ids and states of each. */
-export const jobsById = async (): Promise<Map<string, { jobId: string; state: string; reason: string }[]>> => {
-  const { stdout } = await promisify(execFile)('squeue', ['-a', '-h', '-t', 'all', '-o', '%i|%T|%r|%k'], { maxBuffer: 2 ** 28 })
-  const jobs = new Map<string, { jobId: string; state: string; reason: string }[]>()
+export interface ListedJob {
+  readonly jobId: string
+  readonly state: string
+  readonly reason: string
+  /** Of usher, as the comment has it: who submitted it. */
+  readonly term: number
+  /** To the second, as Slurm keeps it. */
+  readonly submittedMs: number
+}
+
+/** usher's job ids in Slurm, by the comments of all jobs that slurmctld lists, ended ones too. */
+export const jobsById = async (): Promise<Map<string, ListedJob[]>> => {
+  const { stdout } = await promisify(execFile)('squeue', ['-a', '-h', '-t', 'all', '-o', '%i|%T|%r|%V|%k'], {
+    maxBuffer: 2 ** 28,
+    env: { ...process.env, SLURM_TIME_FORMAT: '%s' },
+  })
+  const jobs = new Map<string, ListedJob[]>()
   for (const line of stdout.split('\n')) {
-    const [, jobId = '', state = '', reason = '', id = ''] = /^(\d+)\|(\w+)\|([^|]*)\|usher (\S+) term=/.exec(line) ?? []
+    const [, jobId = '', state = '', reason = '', submitted = '', id = '', term = ''] =
+      /^(\d+)\|(\w+)\|([^|]*)\|(\d+)\|usher (\S+) term=(\d+)/.exec(line) ?? []
     if (id === '') continue
+    const job: ListedJob = { jobId, state, reason, term: Number(term), submittedMs: Number(submitted) * 1000 }
     const list = jobs.get(id)
-    if (list === undefined) jobs.set(id, [{ jobId, state, reason }])
-    else list.push({ jobId, state, reason })
+    if (list === undefined) jobs.set(id, [job])
+    else list.push(job)
   }
   return jobs
 }
