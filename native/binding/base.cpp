@@ -37,6 +37,14 @@ Napi::Value digest(const Napi::CallbackInfo& info) {
 
 Napi::Value boot_time(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), boot_ms()); }
 
+Napi::Value clock_reading(const Napi::CallbackInfo& info) {
+  const ClockReading reading = read_clocks();
+  auto result = Napi::Object::New(info.Env());
+  result.Set("steeredMs", static_cast<double>(reading.steered_ns) / 1e6);
+  result.Set("rawMs", static_cast<double>(reading.raw_ns) / 1e6);
+  return result;
+}
+
 void arm(const Napi::CallbackInfo& info) {
   const auto at_ms = number_argument(info[0], "atBootMs");
   if (!at_ms) return;
@@ -70,6 +78,7 @@ void init_base(Napi::Env env, Napi::Object exports) {
   exports.Set("crc32cPortable", Napi::Function::New<checksum<crc32c_portable>>(env, "crc32cPortable"));
   exports.Set("xxh64", Napi::Function::New<digest>(env, "xxh64"));
   exports.Set("bootMs", Napi::Function::New<boot_time>(env, "bootMs"));
+  exports.Set("clockReading", Napi::Function::New<clock_reading>(env, "clockReading"));
   exports.Set("armDeadline", Napi::Function::New<arm>(env, "armDeadline"));
   exports.Set("disarmDeadline", Napi::Function::New<disarm>(env, "disarmDeadline"));
   exports.Set("abortOnClose", Napi::Function::New<abort_on_close>(env, "abortOnClose"));

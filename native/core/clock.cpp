@@ -12,6 +12,27 @@ int64_t boot_ns() noexcept {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
+ClockReading read_clocks() noexcept {
+  const auto read = [](clockid_t clock) {
+    timespec now;
+    // Can't fail: both exist since Linux 2.6.28.
+    clock_gettime(clock, &now);
+    return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+  };
+  // A thread may lose its processor between two readings: of several tries the one in which least time passed counts.
+  ClockReading best{};
+  int64_t least = INT64_MAX;
+  for (int tries = 0; tries < 5; ++tries) {
+    const int64_t before = read(CLOCK_MONOTONIC_RAW);
+    const int64_t steered = read(CLOCK_MONOTONIC);
+    const int64_t passed = read(CLOCK_MONOTONIC_RAW) - before;
+    if (passed >= least) continue;
+    least = passed;
+    best = {steered, before + passed / 2};
+  }
+  return best;
+}
+
 std::string_view WallClock::now() noexcept {
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);

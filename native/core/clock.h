@@ -11,6 +11,14 @@ namespace usher {
 int64_t boot_ns() noexcept;
 inline double boot_ms() noexcept { return static_cast<double>(boot_ns()) / 1e6; }
 
+// The clock that time synchronisation steers (its rate is boot_ns()'s, but for suspend) and the hardware's, which nobody
+// steers, read at one moment: how they go apart is the rate at which this host's leases run wrong.
+struct ClockReading {
+  int64_t steered_ns;  // CLOCK_MONOTONIC
+  int64_t raw_ns;      // CLOCK_MONOTONIC_RAW
+};
+ClockReading read_clocks() noexcept;
+
 // The wall clock as ISO 8601 with milliseconds in UTC, 24 bytes ("2026-11-23T04:00:00.123Z"). Used by one
 // thread at a time; what now() returned is overwritten by the next call.
 class WallClock {

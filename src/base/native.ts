@@ -176,6 +176,8 @@ export interface Native {
   xxh64(data: Uint8Array): bigint
   /** CLOCK_BOOTTIME in milliseconds: goes on during suspend, never jumps. */
   bootMs(): number
+  /** CLOCK_MONOTONIC and CLOCK_MONOTONIC_RAW at one moment: the clock that time synchronisation steers, and the hardware's. */
+  clockReading(): { readonly steeredMs: number; readonly rawMs: number }
   /** SIGKILLs this process at that boot time, stopped or not. Arming again replaces it. */
   armDeadline(atBootMs: number): void
   disarmDeadline(): void

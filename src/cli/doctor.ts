@@ -33,6 +33,26 @@ const diagnoseAddon = async (): Promise<Diagnosis> => {
   }
 }
 
+/** Long enough to be sure of a thousandth. */
+const clockWindowMs = 500
+
+const diagnoseClock = async (): Promise<Diagnosis> => {
+  const found = { subject: 'usher', name: 'clock' } as const
+  try {
+    const { native } = await import('../base/native.ts')
+    const { allowedRate, clockMargin, clockRemedy, describeRate, rateBetween } = await import('../election/clock-rate.ts')
+    const from = native.clockReading()
+    await new Promise((resolve) => setTimeout(resolve, clockWindowMs))
+    const rate = rateBetween(from, native.clockReading())
+    const detail = describeRate(rate)
+    if (Math.abs(rate) <= allowedRate(clockMargin)) return { ...found, ok: true, detail }
+    return { ...found, ok: false, detail, remedy: `${clockRemedy}. This host doesn't lead until then` }
+  } catch (error) {
+    if (isMissingAddon(error)) return { ...found, ok: false, detail: needsAddon }
+    return { ...found, ok: false, detail: firstLine(error) }
+  }
+}
+
 const needsAddon = 'not tried: needs the addon'
 const isMissingAddon = (error: unknown): boolean => error instanceof UsherError && error.code === 'native_missing'
 
@@ -94,6 +114,7 @@ const diagnoseCluster = async (name: string, cluster: ClusterConfig, config: Con
 /** Everything that is tried, in an order in which the first failure explains later ones. */
 export const diagnose = async (config: Config): Promise<Diagnosis[]> => [
   await diagnoseAddon(),
+  await diagnoseClock(),
   ...(await diagnoseStore(config)),
   ...(await Promise.all(Object.entries(config.clusters).map(([name, cluster]) => diagnoseCluster(name, cluster, config)))),
 ]

@@ -28,6 +28,7 @@
 // why that is enough.
 
 import type { Claim } from './claim.ts'
+import { clockMargin } from './clock-rate.ts'
 import { NewestClaim } from './newest-claim.ts'
 
 export interface ChainOptions {
@@ -121,7 +122,7 @@ const removedAtOnceMax = 16
 
 export const chainDefaults = (leaseMs: number): Omit<ChainOptions, 'random' | 'nonce'> => ({
   leaseMs,
-  margin: 0.1,
+  margin: clockMargin,
   pollMs: Math.min(leaseMs / 3, 1000),
   renewMs: leaseMs / 3,
   retainMs: 600_000,

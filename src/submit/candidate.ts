@@ -9,6 +9,7 @@ import type { Clock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import type { SeenIds } from '../base/native.ts'
 import type { ChainOptions, ChainState } from '../election/claim-chain.ts'
+import { windowMs } from '../election/clock-rate.ts'
 import { Elector } from '../election/elector.ts'
 import type { Deadline } from '../election/elector.ts'
 import type { ProcessIdentity } from '../observe/instance.ts'
@@ -30,6 +31,7 @@ export interface CandidatePace {
   readonly preflightEveryMs: number
   readonly preflightTimeoutMs: number
   readonly preflightRetryMs: number
+  readonly clockEveryMs: number
   readonly pollMs: number
   /** Between listings of hosts/. */
   readonly listEveryMs: number
@@ -41,6 +43,7 @@ export const candidatePace: CandidatePace = {
   preflightEveryMs: 15_000,
   preflightTimeoutMs: 20_000,
   preflightRetryMs: 2000,
+  clockEveryMs: 1000,
   pollMs: 50,
   listEveryMs: 200,
   resignAfterMs: 30_000,
@@ -58,6 +61,8 @@ export interface CandidateOptions {
   readonly createDriver: (cluster: string) => Driver
   readonly createSeenIds: () => SeenIds
   readonly provenDead: (process: ProcessIdentity) => boolean
+  /** Why this host's clock is no measure for leases; null: it is one. Asked every second. */
+  readonly clockFault: () => string | null
   readonly send: (message: FromSubmitter) => void
   /** The process ends, at once or as soon as what was sent has left it; nothing may be submitted any more. */
   readonly exit: (status: number) => void
@@ -91,6 +96,7 @@ export class Candidate {
   #outdone = 0
   #yieldedMs = Number.NEGATIVE_INFINITY
   #resigning = false
+  #clockFault: string | null = null
 
   constructor(options: CandidateOptions) {
     const { start, clock, chain } = options
@@ -125,6 +131,7 @@ export class Candidate {
   start(): void {
     this.#elector.start()
     void this.#keepEligible()
+    void this.#watchClock()
   }
 
   get state(): ChainState {
@@ -181,11 +188,36 @@ export class Candidate {
     this.#options.send({ type: 'role', role, term: state.role === 'leader' ? state.term : term, eligible, reason, clusters: this.#passing })
   }
 
+  /** A clock at a wrong rate may not count leases, whatever the clusters say: a leader resigns at once. */
+  async #watchClock(): Promise<void> {
+    const { clock, pace } = this.#options
+    while (!this.#resigning) {
+      await sleep(clock, pace.clockEveryMs)
+      const fault = this.#lookAtClock()
+      // That it may stand again is for the next preflight to say.
+      if (fault !== null && this.#elector.eligibility.eligible) await this.#setEligible(false, fault)
+    }
+  }
+
+  #lookAtClock(): string | null {
+    const fault = this.#options.clockFault()
+    if (fault !== null && this.#clockFault === null) this.#log('warn', fault)
+    if (fault === null && this.#clockFault !== null) this.#log('info', "this host's clock goes right again")
+    this.#clockFault = fault
+    return fault
+  }
+
+  async #setEligible(eligible: boolean, reason: string): Promise<void> {
+    await this.#elector.setEligible(eligible, reason)
+    this.#tellRole(this.#elector.state.role === 'follower' ? (this.#elector.state.leader?.term ?? null) : null)
+  }
+
   /** Stands for election only while at least one cluster takes jobs from this host. */
   async #keepEligible(): Promise<void> {
     const { clock, pace } = this.#options
     let complaint = ''
     let lastEligibleMs = clock.nowMs()
+    const measured = sleep(clock, windowMs)
     while (!this.#resigning) {
       const reasons: string[] = []
       const failing = new Map<string, Failure>()
@@ -202,6 +234,9 @@ export class Candidate {
       this.#failing = failing
       this.#passing = Object.keys(this.#start.clusters).filter((cluster) => !failing.has(cluster))
       for (const [cluster, { reason: why }] of failing) reasons.push(`cluster ${cluster}: ${why}`)
+      // Before it stands for the first time its clock has been measured.
+      await measured
+      const clockFault = this.#lookAtClock()
       const reason = reasons.join('; ')
       if (reason !== complaint && reason !== '') this.#log('warn', `preflight failed: ${reason}`)
       if (reason === '' && complaint !== '') this.#log('info', 'preflight passes again')
@@ -216,11 +251,13 @@ export class Candidate {
         this.#leadership !== null &&
         clock.nowMs() - lastEligibleMs < pace.resignAfterMs &&
         !(refused && this.#anotherIsEligible())
-      if (!this.#resigning && !patient) {
-        await this.#elector.setEligible(eligible, reason)
-        this.#tellRole(this.#elector.state.role === 'follower' ? (this.#elector.state.leader?.term ?? null) : null)
+      if (this.#resigning) return
+      if (clockFault !== null) await this.#setEligible(false, [clockFault, ...reasons].join('; '))
+      else if (patient) this.#tellRole(null, reason)
+      else {
+        await this.#setEligible(eligible, reason)
         await this.#makeRoom()
-      } else if (!this.#resigning) this.#tellRole(null, reason)
+      }
       await sleep(clock, reasons.length > 0 ? pace.preflightRetryMs : pace.preflightEveryMs)
     }
   }

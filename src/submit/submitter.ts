@@ -8,6 +8,7 @@ import { systemClock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import { native } from '../base/native.ts'
 import { provenDead } from '../observe/instance.ts'
+import { clockMargin, ClockRate } from '../election/clock-rate.ts'
 import { DirectoryStore } from '../store/directory-store.ts'
 import { Candidate, candidatePace } from './candidate.ts'
 import { createDriver } from './drivers/registry.ts'
@@ -38,12 +39,15 @@ const createCandidate = (start: StartMessage): Candidate =>
     createDriver: (cluster) => createDriver(start.clusters[cluster]!, { cluster, storeDirectory: start.directory, host: start.by.host, log }),
     createSeenIds: () => new native.SeenIds(),
     provenDead,
+    clockFault: () => clockRate.look(),
     send,
     exit,
   })
 
 // It is meant for this process alone: what the local driver and commands start inherits the environment.
 delete process.env['UV_THREADPOOL_SIZE']
+
+const clockRate = new ClockRate(() => native.clockReading(), clockMargin)
 
 let candidate: Candidate | null = null
 

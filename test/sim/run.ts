@@ -83,7 +83,7 @@ class Simulation {
       acceptLeaseMs: scenario.acceptLeaseMs,
       sealIntervalMs: scenario.sealIntervalMs,
       windowBytesMax: scenario.windowBytesMax,
-      pace: { preflightEveryMs: 2500, preflightTimeoutMs: 1500, preflightRetryMs: 400, pollMs: scenario.pollMs, listEveryMs: scenario.pollMs * 2, resignAfterMs: 2500 },
+      pace: { preflightEveryMs: 2500, preflightTimeoutMs: 1500, preflightRetryMs: 400, clockEveryMs: 1000, pollMs: scenario.pollMs, listEveryMs: scenario.pollMs * 2, resignAfterMs: 2500 },
       weakening,
     }
     for (let at = 0; at < scenario.hosts; at += 1) {

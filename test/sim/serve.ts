@@ -468,6 +468,7 @@ class SubmitterKeeper {
       },
       createSeenIds: weakening.seenIds ?? (() => new native.SeenIds()),
       provenDead: (identity) => host.provenDead(identity),
+      clockFault: () => null,
       send: (message) => {
         if (!proc.dead) this.#hear(proc, message)
       },

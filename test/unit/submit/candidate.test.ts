@@ -71,6 +71,7 @@ const leading = async (other: { readonly eligible: boolean; readonly clusters?: 
     createDriver: driverOf,
     createSeenIds: () => new native.SeenIds(),
     provenDead: () => false,
+    clockFault: () => null,
     send: (message) => {
       if (message.type === 'role') roles.push(message)
     },
