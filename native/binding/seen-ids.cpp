@@ -2,9 +2,11 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <random>
 #include <span>
+#include <vector>
 
 #include "../core/seen-ids.h"
 #include "binding.h"
@@ -37,6 +39,11 @@ class SeenIdsObject : public Napi::ObjectWrap<SeenIdsObject> {
   static void init(Napi::Env env, Napi::Object exports) {
     exports.Set("SeenIds", DefineClass(env, "SeenIds",
                                        {InstanceMethod<&SeenIdsObject::admit>("admit"),
+                                        InstanceMethod<&SeenIdsObject::advance>("advance"),
+                                        InstanceMethod<&SeenIdsObject::forget>("forget"),
+                                        InstanceMethod<&SeenIdsObject::begin_save>("beginSave"),
+                                        InstanceMethod<&SeenIdsObject::save>("save"),
+                                        InstanceMethod<&SeenIdsObject::load>("load"),
                                         InstanceAccessor<&SeenIdsObject::size>("size"),
                                         InstanceAccessor<&SeenIdsObject::bytes>("bytes")}));
   }
@@ -56,10 +63,58 @@ class SeenIdsObject : public Napi::ObjectWrap<SeenIdsObject> {
     }
     Napi::Uint8Array answers = Napi::Uint8Array::New(env, producers->size());
     ids_.admit(*producers, *sequences, *digests, {answers.Data(), answers.ElementLength()});
+    report(env);
+    return answers;
+  }
+
+  Napi::Value advance(const Napi::CallbackInfo& info) {
+    ids_.advance();
+    return info.Env().Undefined();
+  }
+
+  Napi::Value forget(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const auto age = whole_argument(info[0], "age", 63);
+    if (!age) return env.Undefined();
+    const auto slots = whole_argument(info[1], "slots");
+    if (!slots) return env.Undefined();
+    const bool done = ids_.forget(static_cast<unsigned>(*age), static_cast<size_t>(*slots));
+    report(env);
+    return Napi::Boolean::New(env, done);
+  }
+
+  Napi::Value begin_save(const Napi::CallbackInfo& info) {
+    ids_.begin_save();
+    return info.Env().Undefined();
+  }
+
+  Napi::Value save(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const auto bytes = whole_argument(info[0], "bytes");
+    if (!bytes) return env.Undefined();
+    const std::vector<uint64_t> piece = ids_.save(static_cast<size_t>(*bytes));
+    if (piece.empty()) return env.Null();
+    return Napi::Buffer<uint8_t>::Copy(env, reinterpret_cast<const uint8_t*>(piece.data()),
+                                       piece.size() * sizeof(uint64_t));
+  }
+
+  Napi::Value load(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const auto bytes = bytes_argument(info[0], "piece");
+    if (!bytes) return env.Undefined();
+    if (bytes->size() % sizeof(uint64_t) != 0) return Napi::Boolean::New(env, false);
+    // A view may begin anywhere.
+    std::vector<uint64_t> piece(bytes->size() / sizeof(uint64_t));
+    if (!piece.empty()) std::memcpy(piece.data(), bytes->data(), bytes->size());
+    const bool good = ids_.load(piece);
+    report(env);
+    return Napi::Boolean::New(env, good);
+  }
+
+  void report(Napi::Env env) {
     const auto held = static_cast<int64_t>(ids_.bytes());
     Napi::MemoryManagement::AdjustExternalMemory(env, held - reported_);
     reported_ = held;
-    return answers;
   }
 
   Napi::Value size(const Napi::CallbackInfo& info) {

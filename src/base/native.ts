@@ -47,6 +47,19 @@ export interface LineIndex {
 export interface SeenIds {
   /** Adds what is new. Answers for each: 0 new, 1 seen with the same digest, 2 seen with another digest. */
   admit(producers: BigUint64Array, sequences: BigUint64Array, digests: BigUint64Array): Uint8Array
+  /** Begins a generation: what is admitted from now on is younger than all before. */
+  advance(): void
+  /**
+   * Forgets the digests (never the ids) of what is at least so many generations old, at most 63, looking at so many slots of
+   * its table. An id without a digest is answered with 1. True: all slots have been looked at.
+   */
+  forget(age: number, slots: number): boolean
+  /** What save() gives from now on is at least what is held now. */
+  beginSave(): void
+  /** The next piece, of little more than so many bytes; null when everything has been given. */
+  save(bytes: number): Buffer | null
+  /** Adds what a piece holds. False: it isn't one. */
+  load(piece: Uint8Array): boolean
   /** Ids held. */
   readonly size: number
   /** Bytes of memory held. */
