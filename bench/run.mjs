@@ -152,17 +152,17 @@ const latency = async () => {
     }
     await client.close()
     await server.settled(520)
-    const { readLedgers } = await import('../dist/submit/ledger.js')
+    const { readHistory } = await import('../dist/submit/history.js')
     const { DirectoryStore } = await import('../dist/store/directory-store.js')
     const segments = new Map()
     const times = []
-    await readLedgers(new DirectoryStore(server.store), (record) => {
+    await readHistory(new DirectoryStore(server.store), { everything: true, onRecord: (record) => {
       if (record.k === 'admit') segments.set(record.of, record.ids)
       if (record.k !== 'receipt') return
       for (const [, first, count] of segments.get(record.of)) {
         for (let sequence = Number(first); sequence < Number(first) + count; sequence += 1) if (sent.has(sequence)) times.push(Date.parse(record.at) - sent.get(sequence))
       }
-    })
+    } })
     times.sort((a, b) => a - b)
     acks.sort((a, b) => a - b)
     // Wall-clock milliseconds of one machine: a resolution of 1 ms.
@@ -180,12 +180,12 @@ const memory = async () => {
     const until = Date.now() + 60_000
     let admitted = 0
     while (admitted < accepted && Date.now() < until) {
-      const { readLedgers } = await import('../dist/submit/ledger.js')
+      const { readHistory } = await import('../dist/submit/history.js')
       const { DirectoryStore } = await import('../dist/store/directory-store.js')
       admitted = 0
-      await readLedgers(new DirectoryStore(server.store), (record) => {
+      await readHistory(new DirectoryStore(server.store), { everything: true, onRecord: (record) => {
         if (record.k === 'admit') admitted += record.count
-      })
+      } })
       await sleep(500)
     }
     const children = (await run('pgrep', ['-P', `${server.pid}`])).stdout.trim().split('\n').filter(Boolean)

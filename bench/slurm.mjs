@@ -8,7 +8,7 @@ import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { Client } from '../dist/client/client.js'
 import { DirectoryStore } from '../dist/store/directory-store.js'
-import { readLedgers } from '../dist/submit/ledger.js'
+import { readHistory } from '../dist/submit/history.js'
 import { countOf } from '../dist/submit/records.js'
 import { root, run, startServer } from './server.mjs'
 
@@ -46,13 +46,13 @@ const ledgerOf = async (store) => {
   let first = Infinity
   let last = 0
   let receipts = 0
-  await readLedgers(new DirectoryStore(store), (record) => {
+  await readHistory(new DirectoryStore(store), { everything: true, onRecord: (record) => {
     const at = Date.parse(record.at)
     if (record.k === 'intent') first = Math.min(first, at)
     if (record.k !== 'receipt') return
     receipts += countOf(record.jobs)
     last = Math.max(last, at)
-  })
+  } })
   return { receipts, seconds: (last - first) / 1000 }
 }
 

@@ -300,6 +300,7 @@ export class Instance {
         windowBytesMax: config.submit.windowBytesMax,
         retryMinMs: config.submit.retryMinMs,
         retryMaxMs: config.submit.retryMaxMs,
+        retentionMs: config.retentionMs,
         published: this.#published.value,
       }),
       onRole: ({ role, term, eligible, reason, clusters }) => {
@@ -309,7 +310,7 @@ export class Instance {
         this.#notEligible = reason
         this.#presence.update({ role, term, eligible, clusters, reason: this.#reason })
       },
-      onAdopt: (instance, why) => void this.#adopt(instance, why),
+      onAdopt: (instance, why, from) => void this.#adopt(instance, why, from),
       onLeader: (leader) => this.#nudges.leader(leader),
       onAnnounce: (addresses) => this.#nudges.send('claims', addresses),
       onDeath: () => {
@@ -321,12 +322,12 @@ export class Instance {
     })
   }
 
-  async #adopt(instance: string, why: string): Promise<void> {
+  async #adopt(instance: string, why: string, from: number): Promise<void> {
     const { log } = this.#options
     log.info(`adopting the segments of ${instance}: ${why}`)
     for (let attempt = 0; !this.#stopping; attempt += 1) {
       try {
-        const last = await this.#adopter.adopt(instance)
+        const last = await this.#adopter.adopt(instance, from)
         if (last === null) return
         this.#journal.add({ step: 'adopted', detail: `${instance} up to segment ${last}: ${why}` })
         this.#submitter?.adopted(instance, last)

@@ -5,7 +5,6 @@ import type { Command } from 'commander'
 import { UsherError } from '../base/errors.ts'
 import type { OpenedStore } from '../store/identity.ts'
 import { requestsDirectory } from '../store/layout.ts'
-import type { RequestRecord } from '../submit/records.ts'
 import type { DecisionKind, Request } from '../submit/requests.ts'
 import { painter, printable, printJson, renderTable } from './output.ts'
 import { openStoreFor, operator, waitMsOf, withStoreOptions } from './store-option.ts'
@@ -106,18 +105,15 @@ const decide = async (as: DecisionKind, jobs: readonly string[], options: Choose
 }
 
 /** What came of it, by the ledger; null: nothing within that time. */
-const awaitResult = async (store: OpenedStore['store'], id: string, waitMs: number): Promise<RequestRecord | null> => {
+const awaitResult = async (store: OpenedStore['store'], id: string, waitMs: number): Promise<{ result: string; unfit?: readonly string[] } | null> => {
   const until = Date.now() + waitMs
-  const { readLedgers } = await import('../submit/ledger.ts')
+  const { readHistory } = await import('../submit/history.ts')
   for (;;) {
     // The leader writes the ledger first and then removes the file: so the file is looked at, which is cheap, and the ledger once.
     const pending = (await store.list(requestsDirectory)).includes(`${id}.json`)
     if (!pending || Date.now() >= until) {
-      const found: RequestRecord[] = []
-      await readLedgers(store, (record) => {
-        if (record.k === 'request' && record.request === id) found.push(record)
-      })
-      if (found[0] !== undefined || Date.now() >= until) return found[0] ?? null
+      const found = (await readHistory(store)).books.requests.get(id)
+      if (found !== undefined || Date.now() >= until) return found ?? null
     }
     await new Promise((resolve) => setTimeout(resolve, 100))
   }

@@ -94,8 +94,8 @@ export const topKeys = {
   ),
   retention: key(
     'retentionMs',
-    duration(60_000, 3_650 * dayMs),
-    'How long the files of finished jobs are kept. In this version nothing is removed yet, whatever it says.',
+    duration(1_000, 3_650 * dayMs),
+    'How long the files of finished jobs, and what the ledger says of each, are kept; ids stay seen for ever. What the leading host says counts.',
     { default: '7 days' },
   ),
   host: key('host', hostName, 'What this host is called in the store, in traces and in logs.', {

@@ -80,8 +80,16 @@ export class DirectoryStore implements Store {
   }
 
   async list(directory: string): Promise<string[]> {
+    return (await this.#listAll(directory)).filter((name) => !name.startsWith('.'))
+  }
+
+  async listPrivate(directory: string): Promise<string[]> {
+    return (await this.#listAll(directory)).filter((name) => name.startsWith('.'))
+  }
+
+  async #listAll(directory: string): Promise<string[]> {
     try {
-      return await this.#run('list', directory, () => this.#list(directory))
+      return await this.#run('list', directory, async () => (await this.#files.readdir(this.path(directory))).sort())
     } catch (error) {
       if (isMissing(error)) return []
       throw error
@@ -233,11 +241,6 @@ export class DirectoryStore implements Store {
 
   #read(name: string): Promise<Buffer> {
     return this.#opened(name, async (file) => this.#readAt(file, 0, (await file.status()).size))
-  }
-
-  async #list(directory: string): Promise<string[]> {
-    const names = await this.#files.readdir(this.path(directory))
-    return names.filter((name) => !name.startsWith('.')).sort()
   }
 
   async #writePrivate(privateName: string, bytes: Uint8Array): Promise<void> {

@@ -102,6 +102,11 @@ export const ledgerName = (term: number, n: number): string => `${ledgerTermDire
 export const parseLedgerFile = (file: string): number | null =>
   file.endsWith('.log') ? parsePadded(file.slice(0, -'.log'.length), segmentDigits) : null
 
+/** What everything before it adds up to, beside the ledger's files of its term. */
+export const snapshotName = (term: number, n: number): string => `${ledgerTermDirectory(term)}/${padded(n, segmentDigits)}.snapshot`
+export const parseSnapshotFile = (file: string): number | null =>
+  file.endsWith('.snapshot') ? parsePadded(file.slice(0, -'.snapshot'.length), segmentDigits) : null
+
 /** An id that commands mint, as it stands in the name of a file that asks for something. */
 const requestPattern = /^([A-Za-z0-9_][A-Za-z0-9._-]{0,199})\.json$/
 const requestFile = (directory: string, id: string): string => {

@@ -60,6 +60,8 @@ export interface Store {
   claim(name: string, privateName: string, options?: ClaimOptions): Promise<ClaimResult>
   /** Names in a directory, read afresh, sorted; private names (those with a leading dot) left out. Missing directory: []. */
   list(directory: string): Promise<string[]>
+  /** The private names in a directory, which list() leaves out: files on their way, or what a crash left of them. */
+  listPrivate(directory: string): Promise<string[]>
   read(name: string): Promise<Buffer>
   /** At most `bytesMax` bytes from `offset` on; fewer only at the end of the file. */
   readRange(name: string, offset: number, bytesMax: number): Promise<Buffer>

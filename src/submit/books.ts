@@ -12,62 +12,19 @@
 //
 // A record that finds its job in another state than it can follow on is counted as an anomaly and changes
 // nothing: late records of superseded terms do that.
+//
+// A segment of which nothing can change any more leaves `segments` for `finished`, and that when its files are removed.
+// The sums stay for ever. What a snapshot restates is all of this (snapshot.ts).
 
 import { invariant } from '../base/errors.ts'
+import { FinishedSegments, positionOf } from './finished.ts'
 import { countOf, indexesOf, isJobsRecord } from './records.ts'
-import type { AdmitRecord, JobsRecord, LedgerRecord, OpenRecord } from './records.ts'
+import { conflictReason, parseRef, formatId, state, stateNames } from './segment-book.ts'
+import type { FollowUp, SegmentBook } from './segment-book.ts'
+import type { AdmitRecord, Author, JobsRecord, LedgerRecord, OpenRecord, RemovedRecord, SnapshotRef, TrimmedRecord } from './records.ts'
 
-export const state = {
-  waiting: 0,
-  intent: 1,
-  submitted: 2,
-  dead: 3,
-  doubt: 4,
-  duplicate: 5,
-  discarded: 6,
-} as const
-export const stateNames = ['waiting', 'intent', 'submitted', 'dead', 'in doubt', 'duplicate', 'discarded'] as const
-const stateCount = stateNames.length
-
-/** What remains to be done about a job that the cluster has. */
-export interface FollowUp {
-  readonly jobId: string | null
-  /** When the receipt was written, by the leader's wall clock. */
-  readonly at: string
-  held: boolean
-  unconfirmed: boolean
-  unended: boolean
-}
-
-export interface Note {
-  readonly at: string
-  readonly reason: string
-}
-
-/** A dead letter with this reason can only be discarded: its id belongs to another job. */
-export const conflictReason = 'id_conflict: a job with this id and another content was accepted before'
-
-export interface SegmentBook {
-  readonly ref: string
-  readonly count: number
-  readonly clusters: Readonly<Record<string, number>>
-  /** One state for each job; null once nothing of it can change any more. */
-  states: Uint8Array | null
-  /** Index into the keys of `clusters` for each job that has been intended; null where there is only one. */
-  clusterOf: Uint16Array | null
-  /** When each job was last intended, by its leader's wall clock (ms); null before the first intent. */
-  intendedMs: Float64Array | null
-  /** Both null with `states`. */
-  producers: BigUint64Array | null
-  sequences: BigUint64Array | null
-  /** Jobs that are waiting, intended, in doubt or dead. */
-  unfinished: number
-  /** Jobs that are waiting: what dispatchers look for. */
-  waiting: number
-  /** Why jobs are dead or in doubt. */
-  readonly notes: Map<number, Note>
-  readonly followUps: Map<number, FollowUp>
-}
+export { conflictReason, formatId, parseRef, state, stateNames } from './segment-book.ts'
+export type { SegmentBook } from './segment-book.ts'
 
 export interface Audit {
   submitted: number
@@ -82,52 +39,82 @@ export interface Audit {
 export interface Term {
   readonly term: number
   readonly at: string
-  readonly host: string
-  readonly instance: string
+  readonly by: Author
 }
 
-export const parseRef = (ref: string): { instance: string; number: number } => {
-  const slash = ref.lastIndexOf('/')
-  return { instance: ref.slice(0, slash), number: Number(ref.slice(slash + 1)) }
+export interface SetAside {
+  readonly term: number
+  readonly at: string
+  readonly count: number
+  readonly reason: string
 }
 
-export const formatId = (producer: bigint, sequence: bigint): string => `${producer.toString(16).padStart(16, '0')}-${sequence}`
+/** A request of an operator that was dealt with, and what came of it. */
+export interface Done {
+  readonly at: string
+  readonly result: string
+  readonly unfit?: readonly string[]
+}
 
-export interface BooksOptions {
-  /** Keeps how many jobs each settled segment had, for a survey of the files. The leader doesn't need it. */
-  readonly keepCounts?: boolean
+export interface Totals {
+  /** Jobs in each state, of all segments there ever were. */
+  counts: number[]
+  setAsideJobs: number
+  /** Jobs of segments whose files are removed; they are in `counts` as well. */
+  removedJobs: number
+  /** Records that followed on nothing. */
+  anomalies: number
+  /** Time of the newest record. */
+  lastAt: string
 }
 
 export class Books {
   /** Those of which something can still change, in the order of admission. */
   readonly segments = new Map<string, SegmentBook>()
-  readonly setAside = new Map<string, { readonly count: number; readonly reason: string; readonly at: string }>()
+  readonly finished = new FinishedSegments()
+  readonly setAside = new Map<string, SetAside>()
   /** Instance → newest segment admitted or set aside. */
   readonly cursors = new Map<string, number>()
   /** Instances that are gone and wholly admitted. */
-  readonly gone = new Map<string, number>()
+  readonly gone = new Map<string, { readonly last: number; readonly at: string }>()
   readonly terms: Term[] = []
-  /** Requests of operators that have been dealt with, with what came of it. */
-  readonly requests = new Map<string, string>()
-  /** Records that followed on nothing. */
-  anomalies = 0
-  #counts = new Array<number>(stateCount).fill(0)
-  #setAsideJobs = 0
-  /** Segment → jobs, of all that were admitted. */
-  readonly #admitted: Map<string, number> | null
+  readonly requests = new Map<string, Done>()
+  /** Files of the ledger were removed: without this snapshot or a newer one these books are not to be had. */
+  needs: SnapshotRef | null = null
+  /** Called before a segment changes or is finished: how a snapshot takes its state before. */
+  onChange: ((segment: SegmentBook) => void) | null = null
+  readonly totals: Totals = { counts: new Array<number>(stateNames.length).fill(0), setAsideJobs: 0, removedJobs: 0, anomalies: 0, lastAt: '' }
 
-  constructor(options: BooksOptions = {}) {
-    this.#admitted = options.keepCounts === true ? new Map() : null
+  get anomalies(): number {
+    return this.totals.anomalies
   }
 
-  /** Jobs of an admitted segment, whatever became of them; only with keepCounts. */
-  get admitted(): ReadonlyMap<string, number> {
-    return this.#admitted ?? new Map()
+  /** Jobs of a segment that is admitted and whose files are not removed. */
+  countOf(ref: string): number | undefined {
+    const open = this.segments.get(ref)
+    if (open !== undefined) return open.count
+    const { instance, number } = parseRef(ref)
+    const finished = this.finished.get(instance, number)
+    return finished === undefined ? undefined : finished.submitted + finished.duplicates + finished.discarded
+  }
+
+  /** Whether that segment was finished and its files are removed, or about to be. */
+  isRemoved(instance: string, number: number): boolean {
+    if (number > (this.cursors.get(instance) ?? 0) || this.finished.get(instance, number) !== undefined) return false
+    const ref = `${instance}/${number}`
+    return !this.segments.has(ref) && !this.setAside.has(ref)
+  }
+
+  /** Number of the first segment of an instance whose files are not removed. */
+  firstKept(instance: string): number {
+    let number = 1
+    while (this.isRemoved(instance, number)) number += 1
+    return number
   }
 
   /** Intended jobs count as waiting here unless `ended` says that their leader is gone: then they are in doubt. */
   audit(leaderGone = false): Audit {
-    const at = (index: number): number => this.#counts[index] ?? 0
+    const at = (index: number): number => this.totals.counts[index] ?? 0
     return {
       submitted: at(state.submitted),
       waiting: at(state.waiting) + (leaderGone ? 0 : at(state.intent)),
@@ -135,13 +122,13 @@ export class Books {
       dead: at(state.dead),
       discarded: at(state.discarded),
       duplicates: at(state.duplicate),
-      setAside: this.#setAsideJobs,
+      setAside: this.totals.setAsideJobs,
     }
   }
 
   /** Jobs admitted or set aside, whatever became of them. */
   get known(): number {
-    return this.#counts.reduce((sum, count) => sum + count, this.#setAsideJobs)
+    return this.totals.counts.reduce((sum, count) => sum + count, this.totals.setAsideJobs)
   }
 
   idAt(segment: SegmentBook, index: number): string {
@@ -156,9 +143,12 @@ export class Books {
     return Object.keys(segment.clusters)[segment.clusterOf?.[index] ?? 0] ?? ''
   }
 
-  apply(record: LedgerRecord): void {
+  /** `file`: number of the file of its term that holds the record. */
+  apply(record: LedgerRecord, file = 1): void {
+    this.totals.lastAt = record.at
+    const position = positionOf(record.term, file)
     if (isJobsRecord(record)) {
-      this.#applyJobs(record)
+      this.#applyJobs(record, position)
       return
     }
     switch (record.k) {
@@ -166,22 +156,34 @@ export class Books {
         this.#applyOpen(record)
         return
       case 'admit':
-        this.#applyAdmit(record)
+        this.#applyAdmit(record, position)
         return
       case 'aside':
         if (this.#isKnown(record.of)) {
-          this.anomalies += 1
+          this.totals.anomalies += 1
           return
         }
-        this.setAside.set(record.of, { count: record.count, reason: record.reason, at: record.at })
-        this.#setAsideJobs += record.count
+        this.setAside.set(record.of, { term: record.term, at: record.at, count: record.count, reason: record.reason })
+        this.totals.setAsideJobs += record.count
         this.#advance(record.of)
         return
       case 'gone':
-        this.gone.set(record.instance, record.last)
+        this.gone.set(record.instance, { last: record.last, at: record.at })
         return
-      case 'request':
-        this.requests.set(record.request, record.result)
+      case 'request': {
+        const { at, result, unfit } = record
+        this.requests.set(record.request, unfit === undefined ? { at, result } : { at, result, unfit })
+        return
+      }
+      case 'removed':
+        this.#applyRemoved(record)
+        return
+      case 'cleared':
+        this.gone.delete(record.instance)
+        this.cursors.delete(record.instance)
+        return
+      case 'trimmed':
+        this.#applyTrimmed(record)
         return
     }
   }
@@ -193,6 +195,7 @@ export class Books {
       if (states === null || segment.unfinished === 0) continue
       for (let index = 0; index < states.length; index += 1) {
         if (states[index] !== state.intent) continue
+        this.onChange?.(segment)
         this.#move(segment, states, index, state.doubt)
         segment.notes.set(index, { at, reason })
       }
@@ -201,7 +204,7 @@ export class Books {
 
   #applyOpen(record: OpenRecord): void {
     if (this.terms.at(-1)?.term === record.term) return
-    this.terms.push({ term: record.term, at: record.at, host: record.by.host, instance: record.by.instance })
+    this.terms.push({ term: record.term, at: record.at, by: record.by })
   }
 
   /** Segments of an instance are admitted or set aside in the order of their numbers. */
@@ -215,12 +218,11 @@ export class Books {
     if (number > (this.cursors.get(instance) ?? 0)) this.cursors.set(instance, number)
   }
 
-  #applyAdmit(record: AdmitRecord): void {
+  #applyAdmit(record: AdmitRecord, position: number): void {
     if (this.#isKnown(record.of)) {
-      this.anomalies += 1
+      this.totals.anomalies += 1
       return
     }
-    this.#admitted?.set(record.of, record.count)
     const states = new Uint8Array(record.count)
     const producers = new BigUint64Array(record.count)
     const sequences = new BigUint64Array(record.count)
@@ -244,8 +246,11 @@ export class Books {
       waiting: record.count,
       notes: new Map(),
       followUps: new Map(),
+      lastMs: Date.parse(record.at) || 0,
+      first: position,
+      last: position,
     }
-    this.#counts[state.waiting]! += record.count
+    this.totals.counts[state.waiting]! += record.count
     for (const duplicate of indexesOf(record.duplicates ?? [])) this.#move(segment, states, duplicate, state.duplicate)
     for (const conflict of indexesOf(record.conflicts ?? [])) {
       this.#move(segment, states, conflict, state.dead)
@@ -259,14 +264,23 @@ export class Books {
   #move(segment: SegmentBook, states: Uint8Array, index: number, to: number): void {
     const from = states[index]!
     states[index] = to
-    this.#counts[from]! -= 1
-    this.#counts[to]! += 1
+    this.totals.counts[from]! -= 1
+    this.totals.counts[to]! += 1
     segment.unfinished += unfinished(to) - unfinished(from)
     segment.waiting += (to === state.waiting ? 1 : 0) - (from === state.waiting ? 1 : 0)
   }
 
   #settle(segment: SegmentBook): void {
-    if (segment.unfinished > 0 || segment.followUps.size > 0) return
+    const { states } = segment
+    if (segment.unfinished > 0 || segment.followUps.size > 0 || states === null) return
+    const { instance, number } = parseRef(segment.ref)
+    const tally = { submitted: 0, duplicates: 0, discarded: 0 }
+    for (const value of states) {
+      if (value === state.submitted) tally.submitted += 1
+      else if (value === state.duplicate) tally.duplicates += 1
+      else tally.discarded += 1
+    }
+    this.finished.add(instance, number, { ...tally, lastMs: segment.lastMs, first: segment.first, last: segment.last })
     segment.states = null
     segment.clusterOf = null
     segment.intendedMs = null
@@ -276,16 +290,35 @@ export class Books {
     this.segments.delete(segment.ref)
   }
 
-  #applyJobs(record: JobsRecord): void {
+  #applyRemoved({ instance, segments }: RemovedRecord): void {
+    for (const number of indexesOf(segments)) {
+      const found = this.finished.remove(instance, number)
+      if (found === undefined) this.totals.anomalies += 1
+      else this.totals.removedJobs += found.submitted + found.duplicates + found.discarded
+    }
+  }
+
+  #applyTrimmed({ needs, requestsBefore, termsBefore }: TrimmedRecord): void {
+    this.needs = needs
+    if (requestsBefore !== undefined) {
+      for (const [id, { at }] of this.requests) if (at < requestsBefore) this.requests.delete(id)
+    }
+    if (termsBefore !== undefined) this.terms.splice(0, this.terms.findIndex(({ term }) => term >= termsBefore))
+  }
+
+  #applyJobs(record: JobsRecord, positionInLedger: number): void {
     const segment = this.segments.get(record.of)
     const states = segment?.states
     if (segment === undefined || states === null || states === undefined) {
-      this.anomalies += countOf(record.jobs)
+      this.totals.anomalies += countOf(record.jobs)
       return
     }
+    this.onChange?.(segment)
+    segment.lastMs = Math.max(segment.lastMs, Date.parse(record.at) || 0)
+    segment.last = Math.max(segment.last, positionInLedger)
     let position = 0
     for (const index of indexesOf(record.jobs)) {
-      if (!this.#applyJob(segment, states, index, record, position)) this.anomalies += 1
+      if (!this.#applyJob(segment, states, index, record, position)) this.totals.anomalies += 1
       position += 1
     }
     this.#settle(segment)

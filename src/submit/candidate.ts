@@ -310,7 +310,7 @@ export class Candidate {
   }
 
   #lead(term: number, validUntil: () => number): void {
-    const { by, storeUuid, windowBytesMax, retryMinMs, retryMaxMs, acceptLeaseMs, leaseMs } = this.#start
+    const { by, storeUuid, windowBytesMax, retryMinMs, retryMaxMs, retentionMs, acceptLeaseMs, leaseMs } = this.#start
     const { store, clock, random, pace, pid, createSeenIds, provenDead } = this.#options
     const leadership = new Leadership({
       store,
@@ -320,7 +320,8 @@ export class Candidate {
       drivers: this.#drivers,
       clock,
       random,
-      seen: createSeenIds(),
+      createSeenIds,
+      retentionMs,
       windowBytesMax,
       retryMinMs,
       retryMaxMs,
@@ -381,7 +382,7 @@ export class Candidate {
   #adopt(instance: string, why: string): void {
     if (this.#asked.has(instance)) return
     this.#asked.add(instance)
-    this.#options.send({ type: 'adopt', instance, why })
+    this.#options.send({ type: 'adopt', instance, why, from: this.#leadership?.books.firstKept(instance) ?? 1 })
   }
 
   async #read(instance: string, number: number): Promise<SegmentContent> {

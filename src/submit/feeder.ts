@@ -49,6 +49,7 @@ export class Feeder {
   readonly #wakeup = new Wakeup()
   #stopped = false
   #failing = ''
+  #admitting: Promise<boolean> | null = null
 
   constructor(options: FeederOptions) {
     this.#options = options
@@ -62,6 +63,11 @@ export class Feeder {
   stop(): void {
     this.#stopped = true
     this.#wakeup.wake()
+  }
+
+  /** Resolves when every id that is held by now is in the books. Rejects where that failed. */
+  async settled(): Promise<void> {
+    await this.#admitting
   }
 
   /** Runs until stop(). Rejects when the ledger fails: the term is over. */
@@ -87,7 +93,8 @@ export class Feeder {
       if (books.gone.has(instance)) continue
       let next = (books.cursors.get(instance) ?? 0) + 1
       for (; next <= number && !this.#stopped; next += 1) {
-        if (!(await this.#admit(instance, next))) break
+        this.#admitting = this.#admit(instance, next)
+        if (!(await this.#admitting)) break
         admitted += 1
       }
       if (last && next > number) await this.#write([{ k: 'gone', instance, last: number }])

@@ -1,29 +1,34 @@
 // One term of leading: reads what earlier terms left, then admits, submits and resolves until it resigns or dies.
 // Wires the parts of this folder; holds no logic of its own beyond their order:
 //
-//   ledgers of earlier terms, to the end → what they only intended is in doubt → a ledger of this term →
-//   drivers → doubt, aftercare, requests → dispatchers and feeder
+//   snapshot and ledgers of earlier terms, to the end → what they only intended is in doubt → a ledger of this term →
+//   drivers → doubt, aftercare, requests → dispatchers and feeder → compactor and retention
 //
 // Any failure of the ledger ends the term by rejecting run(): the process exits and begins anew as a follower.
 
 import { messageOf } from '../base/errors.ts'
-import { sleep, wallTime } from '../base/clock.ts'
+import { sleep } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import type { SeenIds } from '../base/native.ts'
 import type { Store } from '../store/store.ts'
 import { Aftercare } from './aftercare.ts'
 import { Books, state } from './books.ts'
 import type { SegmentBook } from './books.ts'
+import { Compactor } from './compactor.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { DoubtResolver } from './doubt.ts'
 import type { Driver, Origin } from './driver.ts'
 import { Feeder } from './feeder.ts'
 import type { Published, SegmentContent } from './feeder.ts'
-import { Ledger, readLedgers } from './ledger.ts'
+import { readHistory } from './history.ts'
+import type { History } from './history.ts'
+import { Ledger } from './ledger.ts'
 import { Lines } from './lines.ts'
 import { parseRef } from './books.ts'
-import type { AdmitRecord, Author, LedgerRecord } from './records.ts'
+import type { Author } from './records.ts'
+import { RememberedIds } from './remembered-ids.ts'
 import { carryOutRequests } from './requests.ts'
+import { Retention } from './retention.ts'
 
 export interface LeadershipOptions {
   readonly store: Store
@@ -33,8 +38,10 @@ export interface LeadershipOptions {
   readonly drivers: ReadonlyMap<string, Driver>
   readonly clock: Clock
   readonly random: () => number
-  /** Empty. */
-  readonly seen: SeenIds
+  /** Empty ones. */
+  readonly createSeenIds: () => SeenIds
+  /** How long what is finished is kept. */
+  readonly retentionMs: number
   readonly windowBytesMax: number
   readonly retryMinMs: number
   readonly retryMaxMs: number
@@ -56,7 +63,7 @@ const requestsEveryMs = 500
 
 export class Leadership {
   readonly #options: LeadershipOptions
-  readonly #books = new Books()
+  #books = new Books()
   readonly #clusters = new Map<string, ClusterWork>()
   readonly #heldClusters = new Map<string, string>()
   readonly #stop = new AbortController()
@@ -80,13 +87,18 @@ export class Leadership {
   async run(): Promise<void> {
     const { store, storeUuid, term, by, log, clock } = this.#options
     const startedMs = clock.nowMs()
-    const read = await readLedgers(store, (record) => this.#replay(record), {
-      onTermEnd: (ended) => this.#books.endTerm(wallTime(clock), `the submitter of term ${ended} ended between intent and receipt`),
-    })
+    const { createSeenIds, retentionMs } = this.#options
+    const history = await readHistory(store, { leads: true, createIds: () => new RememberedIds(createSeenIds(), retentionMs) })
+    for (const warning of history.warnings) log('warn', warning)
+    this.#books = history.books
     if (this.#resigned) return
-    const ledger = await Ledger.create({ store, storeUuid, term, by, clock, read: read.extents })
-    const audit = this.#books.audit()
-    log('info', `leading in term ${term}: read ${read.records} records of ${read.terms.length} terms in ${Math.round(clock.nowMs() - startedMs)} ms`, { ...audit })
+    const ledger = await Ledger.create({ store, storeUuid, term, by, clock, read: history.extents, from: history.base?.ref ?? null })
+    this.#books.apply(ledger.opening)
+    const { base, records, files } = history
+    const began = base === null ? 'no snapshot' : `snapshot ${base.ref.term}/${base.ref.number}`
+    log('info', `leading in term ${term}: read ${began} and ${records} records of ${files} files in ${Math.round(clock.nowMs() - startedMs)} ms`, {
+      ...this.#books.audit(),
+    })
     for (const [cluster, driver] of this.#options.drivers) {
       this.#clusters.set(cluster, this.#wire(cluster, driver, ledger))
       this.holdCluster(cluster, this.#heldClusters.get(cluster) ?? null)
@@ -95,10 +107,12 @@ export class Leadership {
       await ledger.close()
       return
     }
-    this.#feeder = this.#createFeeder(ledger)
+    const ids = history.ids!
+    const feeder = this.#createFeeder(ledger, ids.seen)
+    this.#feeder = feeder
     for (const segment of this.#books.segments.values()) this.#takeOver(segment)
     for (const { aftercare } of this.#clusters.values()) aftercare.start()
-    const loops = [this.#feeder.run(), this.#requests(ledger)]
+    const loops = [feeder.run(), this.#requests(ledger), ...this.#housekeeping(ledger, history, ids, feeder)]
     for (const { dispatcher, doubt, aftercare } of this.#clusters.values()) loops.push(dispatcher.run(), doubt.run(), aftercare.run())
     // The first failure ends the term; the process exits on it, so the other loops need no stopping.
     await Promise.all(loops)
@@ -124,19 +138,13 @@ export class Leadership {
     this.#stop.abort()
   }
 
-  #replay(record: LedgerRecord): void {
-    this.#books.apply(record)
-    if (record.k === 'admit') this.#remember(record)
-  }
-
-  #remember(record: AdmitRecord): void {
-    const segment = this.#books.segments.get(record.of)
-    if (segment === undefined || record.count === 0) return
-    const digests = Buffer.from(record.digests, 'base64')
-    const copy = new BigUint64Array(record.count)
-    new Uint8Array(copy.buffer).set(digests.subarray(0, copy.byteLength))
-    // An admission of nothing but duplicates settles at once and drops its ids: they are known by then.
-    if (segment.producers !== null && segment.sequences !== null) this.#options.seen.admit(segment.producers, segment.sequences, copy)
+  /** Keeps the store, and what a successor has to read, from growing without end. */
+  #housekeeping(ledger: Ledger, history: History, ids: RememberedIds, feeder: Feeder): Promise<void>[] {
+    const { store, storeUuid, by, clock, retentionMs, mayAct, log } = this.#options
+    const shared = { store, by, clock, books: this.#books, ledger, retentionMs, mayAct, log }
+    const compactor = new Compactor({ ...shared, storeUuid, ids, history, settled: () => feeder.settled() })
+    const retention = new Retention({ ...shared, own: by.instance })
+    return [compactor.run(this.#stop.signal), retention.run(this.#stop.signal)]
   }
 
   /** What earlier terms left of one segment goes to those who go on with it. */
@@ -186,8 +194,8 @@ export class Leadership {
     return { dispatcher, doubt, aftercare }
   }
 
-  #createFeeder(ledger: Ledger): Feeder {
-    const { clock, seen, read, published, pollMs, log } = this.#options
+  #createFeeder(ledger: Ledger, seen: SeenIds): Feeder {
+    const { clock, read, published, pollMs, log } = this.#options
     return new Feeder({
       books: this.#books,
       ledger,

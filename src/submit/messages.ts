@@ -18,6 +18,8 @@ export interface StartMessage {
   readonly windowBytesMax: number
   readonly retryMinMs: number
   readonly retryMaxMs: number
+  /** How long what is finished is kept. */
+  readonly retentionMs: number
   /** Newest segment of this instance with JSON. */
   readonly published: number
 }
@@ -40,8 +42,8 @@ export type FromSubmitter =
       /** Those whose preflight passes. */
       readonly clusters: readonly string[]
     }
-  /** That instance is gone: make JSON of what it left. */
-  | { readonly type: 'adopt'; readonly instance: string; readonly why: string }
+  /** That instance is gone: make JSON of what it left, from that segment on. */
+  | { readonly type: 'adopt'; readonly instance: string; readonly why: string; readonly from: number }
   /** Where the leader that is followed listens; null: there is none, or it is this one. */
   | { readonly type: 'leader'; readonly address: string | null }
   /** There is a resignation among the claims: nudge those who listen there. */

@@ -1,15 +1,6 @@
-// What the ledger holds: the records and their frame. Each record is one line:
-//
-//   LLLLLLLL CCCCCCCC DDDDDDDDDDDD {json}\n
-//
-// L: bytes of the JSON, C: CRC-32C of "DDDDDDDDDDDD {json}", D: bytes of this file known to be on stable
-// storage when the record was made; all hexadecimal, lower case. A record that doesn't check with a later
-// one whose D covers it is damage; one without is the torn tail of a crash, and what follows it was
-// never synced: an unsynced intent was never submitted, an unsynced receipt is asked for again.
+// What the ledger holds: the records, each in a frame of its own (frames.ts).
 //
 // Jobs are named by segment and runs of indexes in it: [[first, last], …], both inclusive.
-
-import { native } from '../base/native.ts'
 
 export type Runs = readonly (readonly [number, number])[]
 
@@ -44,13 +35,21 @@ export interface LedgerExtent {
   readonly bytes: number
 }
 
+/** A snapshot: the number-th of its term. */
+export interface SnapshotRef {
+  readonly term: number
+  readonly number: number
+}
+
 /** The first record of every file. */
 export interface OpenRecord extends Base {
   readonly k: 'open'
   readonly store: string
   readonly by: Author
-  /** In a term's first file: what was read of earlier terms. Bytes beyond came late, and don't count. */
+  /** In a term's first file: what counts of earlier terms. Bytes beyond came late, and don't. */
   readonly read?: readonly LedgerExtent[]
+  /** In a term's first file: the snapshot that it began from; left out where there was none. */
+  readonly from?: SnapshotRef
 }
 
 /** A segment was read, its ids compared with all seen before. Precedes everything about its jobs. */
@@ -169,6 +168,39 @@ export interface RequestRecord extends Base {
   readonly unfit?: readonly string[]
 }
 
+/** The files of these segments, all finished, are about to be removed: only their sums remain. */
+export interface RemovedRecord extends Base {
+  readonly k: 'removed'
+  readonly instance: string
+  /** Numbers of segments. */
+  readonly segments: Runs
+  readonly tally: Tally
+}
+
+/** The directory of an instance that was gone has been removed: it is as if it had never been. */
+export interface ClearedRecord extends Base {
+  readonly k: 'cleared'
+  readonly instance: string
+}
+
+/** Files of the ledger are about to be removed. */
+export interface TrimmedRecord extends Base {
+  readonly k: 'trimmed'
+  /** Without this snapshot or a newer one the ledger says nothing any more. */
+  readonly needs: SnapshotRef
+  /** Requests recorded before this time are forgotten. */
+  readonly requestsBefore?: string
+  /** Terms before this one, of which no file remains, are forgotten. */
+  readonly termsBefore?: number
+}
+
+/** Jobs of finished segments by what became of them. */
+export interface Tally {
+  readonly submitted: number
+  readonly duplicates: number
+  readonly discarded: number
+}
+
 export type LedgerRecord =
   | OpenRecord
   | AdmitRecord
@@ -186,84 +218,14 @@ export type LedgerRecord =
   | EndedRecord
   | DecisionRecord
   | RequestRecord
+  | RemovedRecord
+  | ClearedRecord
+  | TrimmedRecord
 
 /** Records that name single jobs of a segment. */
 export type JobsRecord = Extract<LedgerRecord, { jobs: Runs }>
 
 export const isJobsRecord = (record: LedgerRecord): record is JobsRecord => 'jobs' in record
-
-const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0')
-const prefixBytes = 8 + 1 + 8 + 1
-const durableBytes = 12 + 1
-
-export const encodeRecord = (record: LedgerRecord, durable: number): Buffer => {
-  const json = Buffer.from(JSON.stringify(record))
-  const line = Buffer.allocUnsafe(prefixBytes + durableBytes + json.length + 1)
-  line.write(`${hex(durable, 12)} `, prefixBytes, 'latin1')
-  json.copy(line, prefixBytes + durableBytes)
-  line[line.length - 1] = 0x0a
-  const crc = native.crc32c(line.subarray(prefixBytes, line.length - 1))
-  line.write(`${hex(json.length, 8)} ${hex(crc, 8)} `, 0, 'latin1')
-  return line
-}
-
-const hexAt = (bytes: Buffer, offset: number, digits: number): number => {
-  const text = bytes.toString('latin1', offset, offset + digits)
-  return /^[0-9a-f]+$/.test(text) && bytes[offset + digits] === 0x20 ? Number.parseInt(text, 16) : -1
-}
-
-interface Decoded {
-  readonly record: LedgerRecord
-  readonly durable: number
-  readonly next: number
-}
-
-const decodeAt = (bytes: Buffer, offset: number): Decoded | null => {
-  const body = offset + prefixBytes
-  if (body + durableBytes + 1 > bytes.length) return null
-  const length = hexAt(bytes, offset, 8)
-  const crc = hexAt(bytes, offset + 9, 8)
-  const end = body + durableBytes + length
-  if (length < 0 || crc < 0 || end >= bytes.length || bytes[end] !== 0x0a) return null
-  if (native.crc32c(bytes.subarray(body, end)) !== crc) return null
-  const durable = hexAt(bytes, body, 12)
-  if (durable < 0) return null
-  return { record: JSON.parse(bytes.toString('utf8', body + durableBytes, end)) as LedgerRecord, durable, next: end + 1 }
-}
-
-export interface LedgerFile {
-  readonly records: LedgerRecord[]
-  /** Bytes that hold them. */
-  readonly bytes: number
-  /** Bytes after them that hold nothing whole: a crash's torn tail, or a write in progress. */
-  readonly torn: number
-  /** Offset of a record that was on stable storage once and doesn't check any more; null: none. */
-  readonly damagedAt: number | null
-}
-
-/** Reads one ledger file up to its torn tail. Never throws on content. */
-export const decodeLedger = (bytes: Buffer): LedgerFile => {
-  const records: LedgerRecord[] = []
-  let offset = 0
-  for (;;) {
-    const decoded = decodeAt(bytes, offset)
-    if (decoded === null) break
-    records.push(decoded.record)
-    offset = decoded.next
-  }
-  // A record behind the gap proves damage when it knew the gap to be on stable storage. It is looked for everywhere, since
-  // neither the length nor the line feed of the damaged one can be trusted.
-  let damagedAt: number | null = null
-  if (offset < bytes.length) {
-    for (const { index } of bytes.toString('latin1', offset).matchAll(/[0-9a-f]{8} [0-9a-f]{8} [0-9a-f]{12} \{/g)) {
-      const later = decodeAt(bytes, offset + index)
-      if (later === null || later.durable <= offset) continue
-      damagedAt = offset
-      break
-    }
-  }
-  return { records, bytes: offset, torn: bytes.length - offset, damagedAt }
-}
 
 /** Indexes → runs. They need not be in order. */
 export const runsOf = (indexes: readonly number[]): [number, number][] => {

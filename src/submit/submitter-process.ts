@@ -10,7 +10,7 @@ export interface SubmitterProcessOptions {
   /** Asked at every start: what has been published by then is in it. */
   readonly start: () => StartMessage
   readonly onRole: (message: Extract<FromSubmitter, { type: 'role' }>) => void
-  readonly onAdopt: (instance: string, why: string) => void
+  readonly onAdopt: (instance: string, why: string, from: number) => void
   readonly onLeader: (address: string | null) => void
   readonly onAnnounce: (addresses: readonly string[]) => void
   /** The submitter died; it is being started again. */
@@ -114,7 +114,7 @@ export class SubmitterProcess {
       case 'role':
         return this.#options.onRole(message)
       case 'adopt':
-        return this.#options.onAdopt(message.instance, message.why)
+        return this.#options.onAdopt(message.instance, message.why, message.from)
       case 'leader':
         return this.#options.onLeader(message.address)
       case 'announce':

@@ -20,8 +20,8 @@ import {
 } from '../store/layout.ts'
 import { isMissing } from '../store/store-error.ts'
 import type { Store } from '../store/store.ts'
-import { Books } from './books.ts'
-import { readLedgers } from './ledger.ts'
+import type { Books } from './books.ts'
+import { readHistory } from './history.ts'
 
 export interface InstanceStatus {
   readonly instance: string
@@ -71,10 +71,9 @@ export interface StoreStatus {
 }
 
 export const survey = async (store: Store, storeUuid: string, options: { readonly ended?: boolean } = {}): Promise<StoreStatus> => {
-  const books = new Books({ keepCounts: true })
-  const warnings: string[] = []
-  const read = await readLedgers(store, (record) => books.apply(record), { tolerateDamage: true })
-  warnings.push(...read.damaged)
+  const read = await readHistory(store, { tolerateDamage: true })
+  const { books } = read
+  const warnings: string[] = [...read.damaged, ...read.warnings]
   if (books.anomalies > 0) warnings.push(`${books.anomalies} records of the ledger follow on nothing and were left out`)
   const looked = await lookAtInstances(store)
   const leader = await findLeader(store, looked)
@@ -189,7 +188,7 @@ const countSegments = async (
   books: Books,
   warnings: string[],
 ): Promise<{ accepted: number; notAdmitted: number; mismatched: number }> => {
-  let accepted = 0
+  let accepted = books.totals.removedJobs
   let notAdmitted = 0
   let mismatched = 0
   const counted = new Set<string>()
@@ -200,9 +199,18 @@ const countSegments = async (
       if (parsed?.kind === 'xml' || (parsed?.kind === 'part' && !numbers.has(parsed.number))) numbers.set(parsed.number, parsed.kind)
     }
     for (const [number, kind] of numbers) {
+      // Its jobs are in the sums for ever; the file is about to go.
+      if (books.isRemoved(instance, number)) continue
       const ref = formatSegment(instance, number)
-      const known = books.admitted.get(ref) ?? books.setAside.get(ref)?.count
-      const inFile = await jobsOf(store, instance, number, kind, books.setAside.has(ref) ? known : undefined)
+      const known = books.countOf(ref) ?? books.setAside.get(ref)?.count
+      let inFile: number
+      try {
+        inFile = await jobsOf(store, instance, number, kind, books.setAside.has(ref) ? known : undefined)
+      } catch (error) {
+        // Removed since it was listed, finished as it was.
+        if (isMissing(error) && known !== undefined) continue
+        throw error
+      }
       // What an owner that was gone wrote into its open segment after it was admitted was never acknowledged.
       const jobs = kind === 'part' && known !== undefined && inFile > known ? known : inFile
       counted.add(ref)
@@ -214,8 +222,13 @@ const countSegments = async (
       }
     }
   }
-  // Files of finished segments go after their retention; the ledger still accounts for their jobs.
-  for (const [ref, count] of books.admitted) if (!counted.has(ref)) accepted += count
+  // Files may have been removed since the ledger was read: it accounts for their jobs all the same.
+  for (const { ref, count } of books.segments.values()) if (!counted.has(ref)) accepted += count
+  for (const instance of books.finished.instances()) {
+    for (const [number, { submitted, duplicates, discarded }] of books.finished.of(instance)) {
+      if (!counted.has(formatSegment(instance, number))) accepted += submitted + duplicates + discarded
+    }
+  }
   for (const [ref, { count }] of books.setAside) if (!counted.has(ref)) accepted += count
   return { accepted, notAdmitted, mismatched }
 }

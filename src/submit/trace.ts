@@ -5,12 +5,13 @@ import { native } from '../base/native.ts'
 import { hostsDirectory, journalName, parseInstance, parseSegmentFile, segmentName, segmentsDirectory } from '../store/layout.ts'
 import { isMissing } from '../store/store-error.ts'
 import type { Store } from '../store/store.ts'
-import { Books, parseRef, state, stateNames } from './books.ts'
+import { parseRef, state, stateNames } from './books.ts'
+import type { Books } from './books.ts'
 import type { JobSpec } from './driver.ts'
 import { Lines } from './lines.ts'
-import { readLedgers } from './ledger.ts'
+import { readHistory } from './history.ts'
 import { isJobsRecord } from './records.ts'
-import type { Author, JobsRecord, LedgerRecord, Runs } from './records.ts'
+import type { AdmitRecord, AsideRecord, Author, JobsRecord, LedgerRecord, Runs } from './records.ts'
 
 export interface TraceStep {
   readonly step: string
@@ -52,10 +53,10 @@ interface Occurrence {
 
 const noAuthor: Author = { host: '', instance: '', pid: 0, version: '', config: '' }
 
-/** Null: no such job in this store. */
+/** Null: no such job in this store, or one that was finished longer than the retention ago. */
 export const trace = async (store: Store, id: string): Promise<Trace | null> => {
   const found = await searchLedgers(store, id)
-  const occurrences = [...found.occurrences, ...(await searchSegments(store, id, found.admitted, found.setAside))]
+  const occurrences = [...found.occurrences, ...(await searchSegments(store, id, found.books))]
   const first = occurrences.find(({ verdict }) => verdict === 'new') ?? occurrences[0]
   if (first === undefined) return null
   const steps: TraceStep[] = []
@@ -82,12 +83,15 @@ export const trace = async (store: Store, id: string): Promise<Trace | null> => 
 
 const clusterOf = (occurrence: Occurrence, line: Line | null): Trace['cluster'] => {
   let jobId: string | null = null
+  // Its segment's file may have been removed, the ledger's not yet.
+  let name = line?.cluster ?? null
   for (const { record, position } of occurrence.records) {
+    if (record.k === 'intent') name ??= record.cluster
     if (record.k === 'receipt') jobId = record.ids?.[position] ?? null
     if (record.k === 'decision' && record.as === 'submitted') jobId = record.jobId ?? jobId
     if (record.k === 'forgotten' || record.k === 'absent') jobId = null
   }
-  return line === null ? null : { name: line.cluster, jobId }
+  return name === null ? null : { name, jobId }
 }
 
 const searchLedgers = async (store: Store, id: string) => {
@@ -95,43 +99,26 @@ const searchLedgers = async (store: Store, id: string) => {
   const sequence = BigInt(digits)
   const occurrences: Occurrence[] = []
   const bySegment = new Map<string, Occurrence[]>()
-  const admitted = new Set<string>()
-  const setAside = new Map<string, LedgerRecord>()
-  const authors = new Map<number, Author>()
-  const books = new Books()
-  await readLedgers(
-    store,
-    (record) => {
-      if (record.k === 'open') authors.set(record.term, record.by)
-      if (record.k === 'aside') setAside.set(record.of, record)
+  const { books } = await readHistory(store, {
+    everything: true,
+    tolerateDamage: true,
+    onBegin: () => {
+      occurrences.length = 0
+      bySegment.clear()
+    },
+    onRecord: (record) => {
       if (record.k === 'admit') {
-        admitted.add(record.of)
-        const list: Occurrence[] = []
-        let at = 0
-        for (const [owner, first, count] of record.ids) {
-          const offset = owner === producer ? sequence - BigInt(first) : -1n
-          if (offset >= 0n && offset < BigInt(count)) {
-            const index = at + Number(offset)
-            const verdict = includes(record.duplicates, index) ? 'duplicate' : includes(record.conflicts, index) ? 'conflict' : 'new'
-            list.push({ of: record.of, index, admitted: record, records: [], verdict })
-          }
-          at += count
-        }
-        if (list.length > 0) {
-          bySegment.set(record.of, list)
-          occurrences.push(...list)
-          books.apply(record)
-        }
+        const list = occurrencesIn(record, producer, sequence)
+        if (list.length > 0) bySegment.set(record.of, list)
+        occurrences.push(...list)
       }
-      if (!isJobsRecord(record) || !bySegment.has(record.of)) return
-      books.apply(record)
-      for (const occurrence of bySegment.get(record.of)!) {
+      if (!isJobsRecord(record)) return
+      for (const occurrence of bySegment.get(record.of) ?? []) {
         const position = positionIn(record.jobs, occurrence.index)
         if (position >= 0) occurrence.records.push({ record, position })
       }
     },
-    { tolerateDamage: true },
-  )
+  })
   const stateOf = (occurrence: Occurrence): string => {
     if (occurrence.admitted === null) return 'waiting'
     if (occurrence.verdict === 'aside') return 'set aside'
@@ -140,7 +127,22 @@ const searchLedgers = async (store: Store, id: string) => {
     const value = states[occurrence.index] ?? state.waiting
     return value === state.intent ? 'submitting' : (stateNames[value] ?? 'waiting')
   }
-  return { occurrences, admitted, setAside, authors, stateOf }
+  return { occurrences, books, authors: new Map(books.terms.map(({ term, by }) => [term, by])), stateOf }
+}
+
+const occurrencesIn = (record: AdmitRecord, producer: string, sequence: bigint): Occurrence[] => {
+  const found: Occurrence[] = []
+  let at = 0
+  for (const [owner, first, count] of record.ids) {
+    const offset = owner === producer ? sequence - BigInt(first) : -1n
+    if (offset >= 0n && offset < BigInt(count)) {
+      const index = at + Number(offset)
+      const verdict = includes(record.duplicates, index) ? 'duplicate' : includes(record.conflicts, index) ? 'conflict' : 'new'
+      found.push({ of: record.of, index, admitted: record, records: [], verdict })
+    }
+    at += count
+  }
+  return found
 }
 
 /** The state of a job in a segment that is done with. */
@@ -162,12 +164,7 @@ const positionIn = (runs: Runs, index: number): number => {
 }
 
 /** Jobs that the ledger doesn't know by their ids: only their segments do. Not admitted yet, or in a segment that was set aside. */
-const searchSegments = async (
-  store: Store,
-  id: string,
-  admitted: ReadonlySet<string>,
-  setAside: ReadonlyMap<string, LedgerRecord>,
-): Promise<Occurrence[]> => {
+const searchSegments = async (store: Store, id: string, books: Books): Promise<Occurrence[]> => {
   const needle = Buffer.from(` id="${id}"`)
   const found: Occurrence[] = []
   for (const instance of (await store.list(hostsDirectory)).filter((name) => parseInstance(name) !== null)) {
@@ -175,11 +172,13 @@ const searchSegments = async (
       const parsed = parseSegmentFile(file)
       if (parsed === null || (parsed.kind !== 'xml' && parsed.kind !== 'part')) continue
       const of = `${instance}/${parsed.number}`
-      if (admitted.has(of) || found.some((one) => one.of === of)) continue
+      const aside = books.setAside.get(of) ?? null
+      const known = aside === null && parsed.number <= (books.cursors.get(instance) ?? 0)
+      if (known || found.some((one) => one.of === of)) continue
       const bytes = await readSegment(store, of)
       if (!bytes?.includes(needle)) continue
-      const aside = setAside.get(of) ?? null
-      found.push({ of, index: -1, admitted: aside, records: [], verdict: aside === null ? 'new' : 'aside' })
+      const admitted: AsideRecord | null = aside === null ? null : { k: 'aside', of, ...aside }
+      found.push({ of, index: -1, admitted, records: [], verdict: aside === null ? 'new' : 'aside' })
     }
   }
   return found
@@ -347,8 +346,7 @@ export const listNoted = async (
   store: Store,
   which: 'dead' | 'doubt',
 ): Promise<NotedJob[]> => {
-  const books = new Books()
-  await readLedgers(store, (record) => books.apply(record), { tolerateDamage: true })
+  const { books } = await readHistory(store, { tolerateDamage: true })
   const wanted = which === 'dead' ? [state.dead] : [state.doubt]
   const found: NotedJob[] = []
   for (const segment of books.segments.values()) {

@@ -29,18 +29,19 @@ export class Adopter {
 
   /**
    * Resolves with the number of the instance's last segment once every segment up to it has JSON or is set aside, there
-   * or here; null when stopped before. The same adoption asked for twice is done once.
+   * or here; null when stopped before. The same adoption asked for twice is done once. Segments before `from` are finished,
+   * and their files may be gone.
    */
-  adopt(of: string): Promise<number | null> {
+  adopt(of: string, from = 1): Promise<number | null> {
     let running = this.#running.get(of)
     if (running === undefined) {
-      running = this.#adopt(of).finally(() => this.#running.delete(of))
+      running = this.#adopt(of, from).finally(() => this.#running.delete(of))
       this.#running.set(of, running)
     }
     return running
   }
 
-  async #adopt(of: string): Promise<number | null> {
+  async #adopt(of: string, from: number): Promise<number | null> {
     const { store, instance } = this.#options
     // Two listings: one can miss an entry while another is renamed, and `.xml.part` may just have become `.xml`.
     const there = new Map<number, Set<SegmentFileKind>>()
@@ -59,7 +60,7 @@ export class Adopter {
     let last = 0
     for (const number of there.keys()) last = Math.max(last, number)
     const work: Promise<boolean>[] = []
-    for (let number = 1; number <= last; number += 1) {
+    for (let number = from; number <= last; number += 1) {
       const kinds = there.get(number) ?? new Set<SegmentFileKind>()
       if (kinds.has('jsonl') || kinds.has('aside') || done.has(number)) continue
       work.push(this.#make(of, number, kinds))

@@ -1,7 +1,6 @@
 // What the ledger of a store says, counted: for tests that compare it with what Slurm knows.
 import { DirectoryStore } from '../../src/store/directory-store.ts'
-import { Books } from '../../src/submit/books.ts'
-import { readLedgers } from '../../src/submit/ledger.ts'
+import { readHistory } from '../../src/submit/history.ts'
 import { countOf, isJobsRecord } from '../../src/submit/records.ts'
 
 export interface TermTally {
@@ -24,13 +23,12 @@ export interface LedgerTally {
 }
 
 export const tallyLedger = async (directory: string): Promise<LedgerTally> => {
-  const books = new Books()
   const jobs: Record<string, number> = {}
   const terms: TermTally[] = []
-  await readLedgers(
-    new DirectoryStore(directory),
-    (record) => {
-      books.apply(record)
+  const { books } = await readHistory(new DirectoryStore(directory), {
+    everything: true,
+    leads: true,
+    onRecord: (record) => {
       const atMs = Date.parse(record.at)
       if (record.k === 'open' && terms.at(-1)?.term !== record.term) {
         terms.push({ term: record.term, host: record.by.host, openedMs: atMs, firstIntentMs: null, lastIntentMs: null })
@@ -44,8 +42,7 @@ export const tallyLedger = async (directory: string): Promise<LedgerTally> => {
       const kind = record.k === 'receipt' && record.found === true ? 'found' : record.k
       jobs[kind] = (jobs[kind] ?? 0) + countOf(record.jobs)
     },
-    { onTermEnd: (term) => books.endTerm('', `term ${term} is over`) },
-  )
+  })
   const followUps = [...books.segments.values()].flatMap((segment) => [...segment.followUps.values()])
   return {
     terms,

@@ -30,8 +30,9 @@ const setUp = (count: number, options: { submit: (ids: string[]) => Promise<Outc
     append: async (records: readonly Unstamped[]) => {
       await tick(1)
       if (options.fail?.() === true) throw new Error('the ledger failed')
-      return records.map(stamp)
+      return { records: records.map(stamp), point: { file: 1, bytes: 0 } }
     },
+    enter: () => undefined,
   } as unknown as Ledger
   const doubts: number[] = []
   const driver: Driver = {
@@ -178,7 +179,10 @@ describe('the dispatcher', () => {
     const books = new Books()
     const stamp = (record: object): LedgerRecord => ({ ...record, term: 1, at: new Date().toISOString() }) as LedgerRecord
     const ref = (number: number): string => `h-20261123T040000-3fa9c1/${number}`
-    const ledger = { append: (records: readonly Unstamped[]) => Promise.resolve(records.map(stamp)) } as unknown as Ledger
+    const ledger = {
+      append: (records: readonly Unstamped[]) => Promise.resolve({ records: records.map(stamp), point: { file: 1, bytes: 0 } }),
+      enter: () => undefined,
+    } as unknown as Ledger
     const ids = (number: number): LedgerRecord =>
       stamp({ k: 'admit', of: ref(number), count, clusters: { c: count }, ids: [[number.toString(16).padStart(16, '0'), '0', count]], digests: '' })
     const linesFor = (number: number): Lines => new Lines(Buffer.from(linesOf(count).bytes.toString().replaceAll(producer, number.toString(16).padStart(16, '0'))))

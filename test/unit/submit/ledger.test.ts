@@ -7,9 +7,10 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import { DirectoryStore } from '../../../src/store/directory-store.ts'
 import type { Appender } from '../../../src/store/store.ts'
-import { Books } from '../../../src/submit/books.ts'
-import { Ledger, readLedgers } from '../../../src/submit/ledger.ts'
-import { encodeRecord } from '../../../src/submit/records.ts'
+import type { Books } from '../../../src/submit/books.ts'
+import { readHistory } from '../../../src/submit/history.ts'
+import { Ledger } from '../../../src/submit/ledger.ts'
+import { encodeFrame } from '../../../src/submit/frames.ts'
 import type { AdmitRecord, LedgerRecord } from '../../../src/submit/records.ts'
 
 const folders: string[] = []
@@ -42,8 +43,8 @@ const create = async (options: Parameters<typeof Ledger.create>[0]): Promise<Led
 }
 
 const lead = async (store: DirectoryStore, term: number): Promise<{ ledger: Ledger; books: Books }> => {
-  const books = new Books()
-  const read = await readLedgers(store, (record) => books.apply(record))
+  const read = await readHistory(store)
+  const { books } = read
   return { ledger: await create({ store, storeUuid: 'u', term, by, clock: systemClock, read: read.extents }), books }
 }
 
@@ -57,7 +58,7 @@ describe('the ledger', () => {
     await second.ledger.append([{ k: 'intent', of: segment(1), cluster: 'c', jobs: [[0, 0]] }])
     await second.ledger.close()
     const kinds: string[] = []
-    await readLedgers(store, (record) => kinds.push(`${record.term} ${record.k}`))
+    await readHistory(store, { onRecord: (record) => kinds.push(`${record.term} ${record.k}`) })
     expect(kinds).toEqual(['3 open', '3 admit', '12 open', '12 intent'])
   })
 
@@ -73,8 +74,8 @@ describe('the ledger', () => {
     // Only now the page of term 7 arrives, in which the same id was new in segment 1; and a file that nobody saw.
     const late: LedgerRecord = { ...admit(1), term: 7, at: new Date().toISOString() }
     const directory = join(folder, 'ledger', '0000000000000007')
-    appendFileSync(join(directory, '0000000001.log'), encodeRecord(late, 0))
-    appendFileSync(join(directory, '0000000002.log'), encodeRecord({ ...late, of: segment(3) }, 0))
+    appendFileSync(join(directory, '0000000001.log'), encodeFrame(late, 0))
+    appendFileSync(join(directory, '0000000002.log'), encodeFrame({ ...late, of: segment(3) }, 0))
     const { books } = await lead(store, 9)
     expect(books.audit()).toMatchObject({ submitted: 1, waiting: 0 })
     expect(books.anomalies).toBe(0)
@@ -117,8 +118,7 @@ describe('the ledger', () => {
     await Promise.all(Array.from({ length: 20 }, (_, index) => ledger.append([admit(index + 1, index > 0)])))
     await ledger.append([admit(21, true)])
     await ledger.close()
-    const books = new Books()
-    const { extents } = await readLedgers(store, (record) => books.apply(record))
+    const { extents, books } = await readHistory(store)
     expect(extents.length).toBeGreaterThan(1)
     expect(books.audit()).toMatchObject({ waiting: 1, duplicates: 20 })
   })

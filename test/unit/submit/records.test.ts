@@ -1,7 +1,14 @@
 // The ledger's frame: torn tails at every byte, damage told from tearing.
 import { describe, expect, it } from 'vitest'
-import { countOf, decodeLedger, encodeRecord, indexesOf, runsOf } from '../../../src/submit/records.ts'
+import { encodeFrame, scanFrames } from '../../../src/submit/frames.ts'
+import type { Frames } from '../../../src/submit/frames.ts'
+import { countOf, indexesOf, runsOf } from '../../../src/submit/records.ts'
 import type { LedgerRecord } from '../../../src/submit/records.ts'
+
+const decodeLedger = (bytes: Buffer): Frames & { records: LedgerRecord[] } => {
+  const records: LedgerRecord[] = []
+  return { ...scanFrames(bytes, (value) => records.push(value as LedgerRecord)), records }
+}
 
 const record = (index: number): LedgerRecord => ({
   k: 'intent',
@@ -18,7 +25,7 @@ const fileOf = (count: number): { bytes: Buffer; ends: number[] } => {
   let length = 0
   for (let index = 0; index < count; index += 1) {
     // Each is synced before the next is made.
-    const bytes = encodeRecord(record(index), length)
+    const bytes = encodeFrame(record(index), length)
     parts.push(bytes)
     length += bytes.length
     ends.push(length)
@@ -65,8 +72,8 @@ describe('ledger records', () => {
   it('takes a gap within the last unsynced group for torn', () => {
     const { bytes } = fileOf(1)
     // Two records of one group: neither knew the other to be on stable storage.
-    const first = encodeRecord(record(1), bytes.length)
-    const second = encodeRecord(record(2), bytes.length)
+    const first = encodeFrame(record(1), bytes.length)
+    const second = encodeFrame(record(2), bytes.length)
     const read = decodeLedger(Buffer.concat([bytes, Buffer.alloc(first.length), second]))
     expect(read.records.length).toBe(1)
     expect(read.damagedAt).toBeNull()

@@ -1,0 +1,69 @@
+// The ids that a leader has seen, with the digests of those that are younger than the retention. Time is the wall clock of
+// whoever admitted them, in slices: an id whose digest is forgotten is a duplicate, whatever its content, so nothing hangs
+// on how right the clock was.
+
+import type { SeenIds } from '../base/native.ts'
+import type { SegmentBook } from './segment-book.ts'
+import type { AdmitRecord } from './records.ts'
+import type { IdsRecord } from './snapshot.ts'
+
+const slices = 16
+/** Slots of the table looked at in one go: well under a millisecond. */
+const slotsAtOnce = 16_384
+
+export class RememberedIds {
+  readonly seen: SeenIds
+  readonly #sliceMs: number
+  /** When the present slice began. */
+  #sinceMs = 0
+  #forgetting = false
+
+  constructor(seen: SeenIds, retentionMs: number) {
+    this.seen = seen
+    this.#sliceMs = Math.max(1, retentionMs / slices)
+  }
+
+  /** An admission that the ledger tells of; `segment` holds its ids. */
+  replay(record: AdmitRecord, segment: SegmentBook | undefined): void {
+    this.tick(Date.parse(record.at) || 0)
+    // One of nothing but duplicates is finished at once and holds its ids no more: they are known by then.
+    if (segment?.producers == null || segment.sequences === null || record.count === 0) return
+    const digests = new BigUint64Array(record.count)
+    const bytes = Buffer.from(digests.buffer)
+    bytes.write(record.digests, 'base64')
+    this.seen.admit(segment.producers, segment.sequences, digests)
+  }
+
+  /** It is so late now: begins new slices where they are due. */
+  tick(wallMs: number): void {
+    if (this.#sinceMs === 0) this.#sinceMs = wallMs
+    const due = Math.min(63, Math.floor((wallMs - this.#sinceMs) / this.#sliceMs))
+    if (due <= 0) return
+    for (let slice = 0; slice < due; slice += 1) this.seen.advance()
+    this.#sinceMs = due === 63 ? wallMs : this.#sinceMs + due * this.#sliceMs
+    this.#forgetting = true
+  }
+
+  /** Forgets some digests that are older than the retention. Not while the ids are being saved. True: there may be more. */
+  forgetSome(): boolean {
+    if (this.#forgetting && this.seen.forget(slices + 1, slotsAtOnce)) this.#forgetting = false
+    return this.#forgetting
+  }
+
+  /** What there is now, and perhaps what comes while it is saved. */
+  *save(pieceBytes: number): Generator<IdsRecord> {
+    yield { k: 'generation', sinceMs: this.#sinceMs }
+    this.seen.beginSave()
+    for (let piece = this.seen.save(pieceBytes); piece !== null; piece = this.seen.save(pieceBytes)) yield { k: 'ids', piece: piece.toString('base64') }
+  }
+
+  /** False: it can't be what was saved. */
+  load(record: IdsRecord): boolean {
+    if (record.k === 'generation') {
+      this.#sinceMs = record.sinceMs
+      this.#forgetting = true
+      return true
+    }
+    return this.seen.load(Buffer.from(record.piece, 'base64'))
+  }
+}
