@@ -73,18 +73,14 @@ export class Compactor {
   /** Runs until the signal is given. Rejects when the ledger fails: the term is over. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, retentionMs, ids, ledger, log, mayAct } = this.#options
-    const trimEveryMs = Math.min(trimEveryMsMax, retentionMs / 10)
+    const pauseMs = Math.min(everyMs, retentionMs / 10)
     while (!signal.aborted) {
       ids.tick(clock.wallMs())
       const forgets = ids.forgetSome()
-      await sleep(clock, forgets ? idsEveryMs : Math.min(everyMs, trimEveryMs), signal)
-      if (signal.aborted || forgets || !mayAct()) continue
+      await sleep(clock, forgets ? idsEveryMs : pauseMs, signal)
+      if (signal.aborted || forgets || !mayAct() || clock.nowMs() < this.#notBeforeMs) continue
       try {
-        if (clock.nowMs() >= this.#notBeforeMs && this.#isDue()) await this.snapshot(signal)
-        if (clock.nowMs() - this.#trimmedMs >= trimEveryMs) {
-          this.#trimmedMs = clock.nowMs()
-          await this.trim()
-        }
+        await this.step(signal)
       } catch (error) {
         if (ledger.failed !== null) throw error
         if (signal.aborted) return
@@ -92,6 +88,15 @@ export class Compactor {
         this.#notBeforeMs = clock.nowMs() + againAfterMs
       }
     }
+  }
+
+  /** Does what is due. */
+  async step(signal: AbortSignal): Promise<void> {
+    const { clock, retentionMs } = this.#options
+    if (this.#isDue()) await this.snapshot(signal)
+    if (clock.nowMs() - this.#trimmedMs < Math.min(trimEveryMsMax, retentionMs / 10)) return
+    this.#trimmedMs = clock.nowMs()
+    await this.trim()
   }
 
   /** Writes one now. */
