@@ -25,7 +25,7 @@ export const registerTrace = (program: Command): void => {
       const { store } = await openStoreFor(options)
       const { trace } = await import('../submit/trace.ts')
       const found = await trace(store, id)
-      if (found === null) throw new UsherError('not_found', `no job ${id} is in this store`)
+      if (found === null) throw new UsherError('not_found', `no job ${id} is in this store, or it was finished longer than the retention ago`)
       if (options.json === true) printJson(found)
       else process.stdout.write(render(found))
     })

@@ -29,14 +29,13 @@ export interface SnapshotSource {
   readonly ledger: Ledger
   /** Resolves when every id that is held by now is in the books. */
   readonly settled: () => Promise<void>
+  /** Written and synced at a time. */
+  readonly groupBytes?: number
 }
-
-/** Written and synced at a time. */
-const groupBytes = 1024 * 1024
 
 /** Resolves when the whole of it is on stable storage. What it leaves where it rejects counts for nobody. */
 export const writeSnapshot = async (source: SnapshotSource, number: number, signal: AbortSignal): Promise<SnapshotFile> => {
-  const { store, storeUuid, by, clock, books, ids, ledger, settled } = source
+  const { store, storeUuid, by, clock, books, ids, ledger, settled, groupBytes = 1024 * 1024 } = source
   const { term } = ledger
   const head: SnapshotHead = { k: 'snapshot', format: snapshotFormat, store: storeUuid, term, number, at: wallTime(clock), by, covers: ledger.covers() }
   const rest = stateOfBooks(books)
@@ -48,7 +47,7 @@ export const writeSnapshot = async (source: SnapshotSource, number: number, sign
   }
   let writer: Writer | null = null
   try {
-    writer = new Writer(await store.createAppender(snapshotName(term, number)), signal)
+    writer = new Writer(await store.createAppender(snapshotName(term, number)), groupBytes, signal)
     await writer.put(head)
     for (const record of rest()) await writer.put(record)
     for (const segment of segments) {
@@ -79,13 +78,15 @@ export const writeSnapshot = async (source: SnapshotSource, number: number, sign
 
 class Writer {
   readonly #appender: Appender
+  readonly #groupBytes: number
   readonly #signal: AbortSignal
   #frames: Buffer[] = []
   #pending = 0
   #bytes = 0
 
-  constructor(appender: Appender, signal: AbortSignal) {
+  constructor(appender: Appender, groupBytes: number, signal: AbortSignal) {
     this.#appender = appender
+    this.#groupBytes = groupBytes
     this.#signal = signal
   }
 
@@ -99,7 +100,7 @@ class Writer {
     this.#frames.push(frame)
     this.#bytes += frame.length
     this.#pending += frame.length
-    if (this.#pending >= groupBytes) await this.flush()
+    if (this.#pending >= this.#groupBytes) await this.flush()
   }
 
   async flush(): Promise<void> {

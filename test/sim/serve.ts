@@ -239,7 +239,7 @@ class SimulatedInstance {
         if (this.#stopping || same) return
         this.#presence.update({ role, term, eligible, clusters, reason })
       },
-      onAdopt: (instance, why) => void this.#adopt(instance, why),
+      onAdopt: (instance, why, from) => void this.#adopt(instance, why, from),
     })
     this.#submitter.start()
   }
@@ -286,12 +286,12 @@ class SimulatedInstance {
     if (!this.#stopping) this.#tellEnd()
   }
 
-  async #adopt(instance: string, why: string): Promise<void> {
+  async #adopt(instance: string, why: string, from: number): Promise<void> {
     this.world.count('adoptions')
     this.world.log(this.#proc.name, `adopts ${instance}: ${why}`)
     while (!this.#stopping) {
       try {
-        const last = await this.#adopter.adopt(instance)
+        const last = await this.#adopter.adopt(instance, from)
         if (last === null) return
         this.#submitter?.tell({ type: 'adopted', instance, last })
         return
@@ -328,7 +328,7 @@ interface SubmitterKeeperOptions {
   readonly instance: string
   readonly published: () => number
   readonly onRole: (message: Extract<FromSubmitter, { type: 'role' }>) => void
-  readonly onAdopt: (instance: string, why: string) => void
+  readonly onAdopt: (instance: string, why: string, from: number) => void
 }
 
 /** As src/submit/submitter-process.ts: starts the submitter again when it dies, and dies with its parent's last word to it. */
@@ -438,6 +438,8 @@ class SubmitterKeeper {
       windowBytesMax,
       retryMinMs: 50,
       retryMaxMs: 500,
+      // Longer than any run: the end of a run is judged by all that the ledger ever held.
+      retentionMs: 7 * 86_400_000,
       published: this.#options.published(),
     }
   }
@@ -498,7 +500,7 @@ class SubmitterKeeper {
     }
     world.time.after(0.2, this.#parent, () => {
       if (message.type === 'role') this.#options.onRole(message)
-      else if (message.type === 'adopt') this.#options.onAdopt(message.instance, message.why)
+      else if (message.type === 'adopt') this.#options.onAdopt(message.instance, message.why, message.from)
     })
   }
 }

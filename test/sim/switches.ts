@@ -1,6 +1,7 @@
 // Each protection of usher has a switch here that turns it off, by handing something weaker to the real code. With it off the
 // simulator must find an invariant broken: else nobody knows whether it could. A leaning makes what the protection is
 // for come up more often; the same seeds and leaning with the protection on must hold.
+import { native } from '../../src/base/native.ts'
 import type { FileOperations } from '../../src/store/file-operations.ts'
 import { DirectoryStore } from '../../src/store/directory-store.ts'
 import type { Appender, ClaimOptions, ClaimResult } from '../../src/store/store.ts'
@@ -191,7 +192,7 @@ export const switches: readonly Switch[] = [
     name: 'dedup',
     instead: 'every id counts as new',
     leaning: { resends: 0.9 },
-    weakening: { seenIds: () => ({ admit: (producers) => new Uint8Array(producers.length), size: 0, bytes: 0 }) },
+    weakening: { seenIds: () => Object.assign(new native.SeenIds(), { admit: (producers: BigUint64Array) => new Uint8Array(producers.length) }) },
     from: 1,
     seeds: 2000,
   },

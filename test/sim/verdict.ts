@@ -2,9 +2,10 @@
 // clusters took.
 import type { FileOperations, FileStatus, OpenFile } from '../../src/store/file-operations.ts'
 import { DirectoryStore } from '../../src/store/directory-store.ts'
-import { parseClaimNumber, parseInstance, parseSegmentFile } from '../../src/store/layout.ts'
-import { Books, conflictReason, formatId, state } from '../../src/submit/books.ts'
-import { readLedgers } from '../../src/submit/ledger.ts'
+import { parseInstance, parseSegmentFile } from '../../src/store/layout.ts'
+import { conflictReason, formatId, state } from '../../src/submit/books.ts'
+import type { Books } from '../../src/submit/books.ts'
+import { readHistory } from '../../src/submit/history.ts'
 import type { LedgerRecord } from '../../src/submit/records.ts'
 import type { FileServer, Inode } from './file-server.ts'
 import type { Judge } from './judge.ts'
@@ -95,34 +96,27 @@ const summary = (books: Books): string =>
 export const replayDiffers = (world: World, serves: readonly Serve[]): string | null => {
   const leader = serves.flatMap(({ instance }) => instance?.books ?? [])[0]
   if (leader === undefined) return null
-  const books = new Books()
-  const failed = replay(world, books, (record) => books.apply(record))
-  if (failed !== null) return failed
+  const books = replay(world, () => undefined)
+  if (typeof books === 'string') return books
   const [told, read] = [summary(leader), summary(books)]
   return told === read ? null : `${told} and ${read}`
 }
 
-/** Null: it was read. */
-const replay = (world: World, books: Books, follow: (record: LedgerRecord) => void): string | null => {
-  const newestTerm = Math.max(...world.server.readdir(`${root}/ledger`).map((name) => parseClaimNumber(name) ?? 0))
-  let failed: string | null = 'the reader never came to an end'
-  const onTermEnd = (term: number): void => {
-    if (term < newestTerm) books.endTerm('', 'its term ended')
-  }
-  readLedgers(new DirectoryStore(root, truthOf(world.server)), follow, { onTermEnd }).then(
-    () => (failed = null),
-    (error: unknown) => (failed = String(error)),
+/** The books as the readers of the store have them; or why it can't be read. */
+const replay = (world: World, follow: (record: LedgerRecord) => void): Books | string => {
+  let result: Books | string = 'the reader never came to an end'
+  readHistory(new DirectoryStore(root, truthOf(world.server)), { everything: true, onRecord: follow }).then(
+    ({ books }) => (result = books),
+    (error: unknown) => (result = String(error)),
   )
   drainPromises()
-  return failed
+  return result
 }
 
 export const examine = (world: World, judge: Judge): void => {
-  const books = new Books()
   const traces = new Map<string, Trace>()
   const note = (of: string, index: number, step: string): void => void traces.get(`${of}:${index}`)?.steps.push(step)
   const follow = (record: LedgerRecord): void => {
-    books.apply(record)
     if (record.k === 'admit') {
       let index = 0
       for (const [producer, first, count] of record.ids) {
@@ -137,9 +131,9 @@ export const examine = (world: World, judge: Judge): void => {
       for (const [first, last] of record.jobs) for (let at = first; at <= last; at += 1) note(record.of, at, record.k === 'decision' ? record.as : record.k)
     }
   }
-  const failed = replay(world, books, follow)
-  if (failed !== null) {
-    world.violate('the ledger can be read', failed)
+  const books = replay(world, follow)
+  if (typeof books === 'string') {
+    world.violate('the ledger can be read', books)
     return
   }
   if (books.anomalies > 0) world.violate('every record follows on its job’s state', `${books.anomalies} anomalies`)

@@ -57,6 +57,7 @@ const leading = async (other: { readonly eligible: boolean; readonly clusters?: 
     windowBytesMax: 65_536,
     retryMinMs: 10,
     retryMaxMs: 10,
+    retentionMs: 86_400_000,
     published: 0,
   }
   const candidate = new Candidate({

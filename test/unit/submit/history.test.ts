@@ -85,7 +85,7 @@ class World {
   }
 
   /** A new leader: reads, compares, and begins its term. */
-  async lead(): Promise<void> {
+  async lead(compares = true): Promise<void> {
     await this.#background?.catch(() => undefined)
     this.#background = null
     if (this.term > 0) {
@@ -95,19 +95,7 @@ class World {
     this.history = await read(this.memory)
     this.books = this.history.books
     this.ids = this.history.ids!
-    const reference = new Books()
-    for (const step of this.expected) {
-      if (typeof step === 'number') reference.endTerm(reference.totals.lastAt, `the submitter of term ${step} ended between intent and receipt`)
-      else reference.apply(...step)
-    }
-    expect(contentOf(this.books)).toEqual(contentOf(reference))
-    // Of another reading, since asking admits.
-    const { seen } = (await read(this.memory)).ids!
-    expect(seen.size).toBe(this.admitted.size)
-    for (const id of this.admitted) {
-      const [producer = '', sequence = ''] = id.split('-')
-      expect(seen.admit(BigUint64Array.of(BigInt(producer)), BigUint64Array.of(BigInt(sequence)), BigUint64Array.of(BigInt(sequence)))[0]).toBe(1)
-    }
+    if (compares) await this.#compare()
     this.term += 1 + this.below(3)
     this.#snapshots = 0
     const { store } = this.memory
@@ -126,9 +114,25 @@ class World {
     })
   }
 
+  async #compare(): Promise<void> {
+    const reference = new Books()
+    for (const step of this.expected) {
+      if (typeof step === 'number') reference.endTerm(reference.totals.lastAt, `the submitter of term ${step} ended between intent and receipt`)
+      else reference.apply(...step)
+    }
+    expect(contentOf(this.books)).toEqual(contentOf(reference))
+    // Of another reading, since asking admits.
+    const { seen } = (await read(this.memory)).ids!
+    expect(seen.size).toBe(this.admitted.size)
+    for (const id of this.admitted) {
+      const [producer = '', sequence = ''] = id.split('-')
+      expect(seen.admit(BigUint64Array.of(BigInt(producer)), BigUint64Array.of(BigInt(sequence)), BigUint64Array.of(BigInt(sequence)))[0]).toBe(1)
+    }
+  }
+
   source() {
     const { clock, books, ids, ledger } = this
-    return { store: this.memory.store, storeUuid: 'u', by, clock, books, ids, ledger, settled: () => this.#admitting }
+    return { store: this.memory.store, storeUuid: 'u', by, clock, books, ids, ledger, settled: () => this.#admitting, groupBytes: 1 + this.below(500) }
   }
 
   admit(): Promise<void> {
@@ -352,8 +356,6 @@ describe('what a new leader reads', () => {
     const world = new World(seedOf())
     await world.lead()
     const worst = { bytes: 0, files: 0, read: 0, onDisk: 0 }
-    // Reading for the comparison counts as well.
-    const readings = 2
     for (let round = 0; round < 220; round += 1) {
       for (let moves = 0; moves < 12; moves += 1) {
         if (moves % 3 === 0) await world.admit()
@@ -376,11 +378,11 @@ describe('what a new leader reads', () => {
       await world.remove()
       await world.compact()
       world.memory.bytesRead = 0
-      await world.lead()
-      if (round < 40) continue
+      await world.lead(round % 20 === 19)
+      if (round < 40 || round % 20 === 19) continue
       worst.bytes = Math.max(worst.bytes, world.history.bytes)
       worst.files = Math.max(worst.files, world.history.files)
-      worst.read = Math.max(worst.read, world.memory.bytesRead / readings)
+      worst.read = Math.max(worst.read, world.memory.bytesRead)
       worst.onDisk = Math.max(worst.onDisk, [...world.memory.files.keys()].length)
     }
     expect(world.trimmed).toBe(true)
@@ -453,6 +455,26 @@ describe('what a new leader reads', () => {
     await expect(read(world.memory)).rejects.toThrow("can't be read without")
     const tolerant = await readHistory(world.memory.store, { tolerateDamage: true })
     expect(tolerant.damaged.join()).toContain("can't be read without")
+  })
+
+  it('holds no id that the ledger might not have', async () => {
+    const world = new World(6)
+    await world.lead()
+    await world.admit()
+    let settle = (): void => undefined
+    const admitting = new Promise<void>((resolve) => (settle = resolve))
+    world.ids.seen.admit(BigUint64Array.of(9n), BigUint64Array.of(9n), BigUint64Array.of(9n))
+    let isDone = false
+    const writing = writeSnapshot({ ...world.source(), settled: () => admitting }, 1, new AbortController().signal).finally(() => (isDone = true))
+    for (let turns = 0; turns < 200; turns += 1) await new Promise((resolve) => setImmediate(resolve))
+    expect(isDone).toBe(false)
+    expect((await read(world.memory)).base).toBeNull()
+    await world.enter([{ k: 'aside', of: `${instances[0]}/9`, count: 1, reason: 'it stands for the admission' }])
+    settle()
+    const { head, end } = await writing
+    expect(end.through).toEqual(world.ledger.entered)
+    expect(head.covers.at(-1)!.bytes).toBeLessThan(end.through.bytes)
+    expect((await read(world.memory)).base).not.toBeNull()
   })
 
   it('is read anew when files go while it is read', async () => {
