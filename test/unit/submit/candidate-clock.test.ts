@@ -50,6 +50,7 @@ it('leads only while its clock is right: it resigns where that goes wrong, says 
       windowBytesMax: 1 << 20,
       retryMinMs: 10,
       retryMaxMs: 100,
+      retentionMs: 86_400_000,
       published: 0,
     },
     pid: process.pid,
