@@ -1,5 +1,5 @@
 // `npm run bench [SUITE…]`: what usher does on this machine, each number beside what it is compared with in the same run.
-// Suites: accept, transform, latency, memory, slurm. Results are printed, and written to .out/bench.json.
+// Suites: accept, transform, latency, memory, slurm, takeover. Results are printed, and written to .out/bench.json.
 import { spawn } from 'node:child_process'
 import { createServer } from 'node:net'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
@@ -207,7 +207,13 @@ const slurm = async () => {
   return JSON.parse(stdout.trim().split('\n').at(-1))
 }
 
-const suites = { accept, transform, latency, memory, slurm }
+/** What the election promises, from death or resignation to the successor's first submission. */
+const takeover = async () => {
+  const { stdout } = await run(process.execPath, [join(root, 'bench', 'takeover.mjs')], { maxBuffer: 1 << 26 })
+  return JSON.parse(stdout.trim().split('\n').at(-1))
+}
+
+const suites = { accept, transform, latency, memory, slurm, takeover }
 const chosen = process.argv.slice(2)
 for (const name of chosen) if (!(name in suites)) throw new Error(`no suite ${name}: there are ${Object.keys(suites).join(', ')}`)
 
