@@ -49,6 +49,8 @@ export class PresenceKeeper {
   #stopped = false
   #failing = false
   #writtenMs = 0
+  /** When the directory was last found to be our store. */
+  #verifiedMs = Number.NEGATIVE_INFINITY
 
   constructor(options: PresenceKeeperOptions) {
     this.#options = options
@@ -126,14 +128,16 @@ export class PresenceKeeper {
   }
 
   async #writeAll(): Promise<void> {
-    const { presence, clock, onWritten, onWrongStore, onLapsed, acceptLeaseMs, store, uuid, log } = this.#options
-    let verified = false
+    const { presence, clock, onWritten, onWrongStore, onLapsed, acceptLeaseMs, everyMs, store, uuid, log } = this.#options
     while (this.#again && !this.#stopped) {
       this.#again = false
       const beganMs = clock.nowMs()
       try {
-        if (!verified) await verifyIdentity(store, uuid)
-        verified = true
+        // Once in a beat: news between two beats, such as a segment that is published, don't wait for it.
+        if (beganMs - this.#verifiedMs >= everyMs) {
+          await verifyIdentity(store, uuid)
+          this.#verifiedMs = beganMs
+        }
         const value = this.#value
         await presence.write(this.#next())
         onWritten(beganMs, value)
@@ -143,6 +147,7 @@ export class PresenceKeeper {
         if (this.#failing) log('info', 'presence is written again')
         this.#failing = false
       } catch (error) {
+        this.#verifiedMs = Number.NEGATIVE_INFINITY
         if (error instanceof UsherError && error.code === 'store_wrong') onWrongStore(error)
         if (!this.#failing) log('warn', `presence can't be written: ${messageOf(error)}`)
         this.#failing = true

@@ -12,6 +12,12 @@ import { encodeFrame } from './frames.ts'
 import type { Author, LedgerExtent, LedgerRecord, SnapshotRef } from './records.ts'
 import type { LedgerPoint } from './snapshot.ts'
 
+/**
+ * A file is read and decoded in one go, and a new leader must renew its claim meanwhile: 64 MiB held it up for eight seconds
+ * on a busy machine, so that no host could ever have led again. This much takes a small part of the shortest sensible lease.
+ */
+const fileBytesUsual = 4 * 1024 * 1024
+
 export interface LedgerOptions {
   readonly store: Store
   readonly storeUuid: string
@@ -22,7 +28,7 @@ export interface LedgerOptions {
   readonly read: readonly LedgerExtent[]
   /** The snapshot that reading began from. */
   readonly from?: SnapshotRef | null
-  /** A new file is begun when one has grown past this. */
+  /** A new file is begun when one has grown past this. For tests; default fileBytesUsual. */
   readonly fileBytesMax?: number
 }
 
@@ -48,7 +54,7 @@ export class Ledger {
 
   private constructor(options: LedgerOptions, appender: Appender) {
     this.#options = options
-    this.#fileBytesMax = options.fileBytesMax ?? 64 * 1024 * 1024
+    this.#fileBytesMax = options.fileBytesMax ?? fileBytesUsual
     this.term = options.term
     this.#appender = appender
     this.#closed = [...options.read]

@@ -1,6 +1,7 @@
 // Three hosts under load, each a kernel of its own on real NFS, and faults at random moments: power loss, a frozen
-// kernel, a cable out, processes stopped and killed, the file server gone and back. Afterwards every acknowledged job is
-// at the cluster once, nothing else is, the terms that the cluster saw rise, and the audit balances.
+// kernel (also with submissions in its queue that could not leave), a cable out, processes stopped and killed, the file
+// server gone and back. Afterwards every acknowledged job is at the cluster once, nothing else is, the terms that the
+// cluster saw rise, and the audit balances.
 //
 // USHER_NFS_ROUNDS (30), LAB_MOUNT (vers=4.2,hard), SEED: which faults, on whom, when; how the hosts answer to them is
 // their own affair and differs from run to run. Takeover times go to .out/.
@@ -20,9 +21,13 @@ const leaseMs = 3000
 /** From a fault until submissions go on, whoever makes them: leases, a reboot and the file server's time of grace. */
 const goesOnWithinMs = 60_000
 
-type Kind = 'power' | 'freeze' | 'cut' | 'stop' | 'kill' | 'server'
+type Kind = 'power' | 'freeze' | 'strand' | 'cut' | 'stop' | 'kill' | 'server'
+/** Long enough to submit, and for the lease not to be over. */
+const strandMs = 500
+/** A stranded host comes back when others have asked for its jobs and sent them: leases, settle times, a takeover. */
+const strandedMs = 16_000
 /** Dealt in this mixture. */
-const deck: readonly Kind[] = ['power', 'power', 'power', 'freeze', 'freeze', 'cut', 'cut', 'stop', 'kill', 'server']
+const deck: readonly Kind[] = ['power', 'power', 'power', 'freeze', 'strand', 'cut', 'cut', 'stop', 'kill', 'server']
 
 interface Fault {
   readonly kind: Kind
@@ -54,7 +59,7 @@ const deal = (seed: number): Fault[] => {
     const longMs = between(leaseMs + 1500, 3 * leaseMs)
     const anyMs = between(500, 3 * leaseMs)
     const process = random() < 0.6 ? 'submitter' : 'server'
-    faults.push({ kind, leader, other, afterMs: between(0, 2500), forMs: kind === 'cut' ? anyMs : longMs, process, patient: random() < 0.7 })
+    faults.push({ kind, leader, other, afterMs: between(0, 2500), forMs: kind === 'cut' ? anyMs : kind === 'strand' ? strandedMs : longMs, process, patient: random() < 0.7 })
   }
   return faults
 }
@@ -103,6 +108,8 @@ const leaderNow = (): number => Number(newest()?.host.replace('host', '') ?? 1)
 const signal = (host: number, name: string, which: keyof typeof programs): Promise<unknown> =>
   lab.exec(host, `pkill -${name} -f '${programs[which]}'`)
 
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
 /** Does it; resolves with what undoes it, or null where nothing has to be undone. */
 const inflict = async (fault: Fault, victim: number): Promise<(() => Promise<void>) | null> => {
   switch (fault.kind) {
@@ -115,6 +122,15 @@ const inflict = async (fault: Fault, victim: number): Promise<(() => Promise<voi
     case 'freeze':
       await lab.do('pause', String(victim))
       return () => lab.do('resume', String(victim))
+    case 'strand':
+      // Submissions that don't arrive, frozen in their kernel's queue, and let go when others have sent their jobs.
+      await lab.do('part', String(victim))
+      await sleep(strandMs)
+      await lab.do('pause', String(victim))
+      return async () => {
+        await lab.do('join', String(victim))
+        await lab.do('resume', String(victim))
+      }
     case 'cut':
       await lab.do('cut', String(victim))
       return () => lab.do('heal', String(victim))
@@ -129,8 +145,6 @@ const inflict = async (fault: Fault, victim: number): Promise<(() => Promise<voi
       return () => lab.do('boot', '0')
   }
 }
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 const allAccept = async (): Promise<void> => {
   for (const host of hostNumbers) await lab.accepting(host)
@@ -206,7 +220,7 @@ describe(`three hosts on NFS ${nfsVersion}`, () => {
       const undo = await inflict(fault, victim)
       const count = lab.submissions().length
       // A host without power comes back as soon as it can: that it must not hurry is what leases are for.
-      if (fault.kind === 'freeze' || fault.kind === 'cut' || fault.kind === 'stop') await sleep(Math.max(0, fault.forMs - (Date.now() - atMs)))
+      if (['freeze', 'strand', 'cut', 'stop'].includes(fault.kind)) await sleep(Math.max(0, fault.forMs - (Date.now() - atMs)))
       await undo?.()
       const onLeader = victim === leader
       await until(`jobs flow after round ${round} (${what} of host ${victim}, seed ${seed})`, () => lab.submissions().length > count + 20, goesOnWithinMs)

@@ -49,6 +49,17 @@ const lead = async (store: DirectoryStore, term: number): Promise<{ ledger: Ledg
 }
 
 describe('the ledger', () => {
+  it('begins a new file before decoding one in a single go could keep a new leader from renewing', async () => {
+    const { store, folder } = await open()
+    const { ledger } = await lead(store, 1)
+    const large = { ...admit(1), digests: 'A'.repeat(1024 * 1024) }
+    for (let written = 0; written < 12; written += 1) await ledger.append([large])
+    const names = await readdir(join(folder, 'ledger/0000000000000001'))
+    const sizes = await Promise.all(names.map((name) => store.size(`ledger/0000000000000001/${name}`)))
+    expect(names.length).toBeGreaterThan(2)
+    expect(Math.max(...sizes)).toBeLessThan(8 * 1024 * 1024)
+  })
+
   it('is read back in the order of terms', async () => {
     const { store } = await open()
     const first = await lead(store, 3)
