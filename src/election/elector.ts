@@ -133,6 +133,11 @@ export class Elector extends EventEmitter<ElectorEvents> {
   start(): void {
     if (this.#started) return
     this.#started = true
+    // Long before it is needed: two syncs that nobody has to wait for at a takeover.
+    this.#operate('makeDirectory', null, async () => {
+      await this.#makeDirectory()
+      return null
+    })
     this.#run({ kind: 'tick' })
   }
 
@@ -339,14 +344,17 @@ export class Elector extends EventEmitter<ElectorEvents> {
     }
   }
 
+  async #makeDirectory(): Promise<void> {
+    if (this.#directoryMade) return
+    await this.#options.store.makeDirectory(hostDirectory(this.#options.instance))
+    this.#directoryMade = true
+  }
+
   async #prepare(command: { readonly nonce: string; readonly term: number; readonly leaseMs: number }): Promise<ChainEvent> {
     const { store, instance, host, address } = this.#options
     const { nonce, term, leaseMs } = command
-    if (!this.#directoryMade) {
-      await store.makeDirectory(hostDirectory(instance))
-      this.#directoryMade = true
-    }
-    await store.publish(this.#file(nonce), encodeClaim({ instance, host, address, term, leaseMs, nonce }))
+    await this.#makeDirectory()
+    await store.prepare(this.#file(nonce), encodeClaim({ instance, host, address, term, leaseMs, nonce }))
     return { kind: 'prepared', nonce }
   }
 

@@ -69,6 +69,14 @@ export class DirectoryStore implements Store {
     })
   }
 
+  async prepare(name: string, bytes: Uint8Array): Promise<void> {
+    try {
+      await this.#writePrivate(name, bytes)
+    } catch (error) {
+      throw errnoOf(error) === 'EEXIST' ? takenError('prepare', name) : storeError('prepare', name, error)
+    }
+  }
+
   async claim(name: string, privateName: string, options: ClaimOptions = {}): Promise<ClaimResult> {
     try {
       const result = await this.#link(name, privateName)

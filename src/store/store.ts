@@ -52,6 +52,11 @@ export interface Store {
    */
   publish(name: string, bytes: Uint8Array): Promise<void>
   /**
+   * Makes a private file that claims are to be made of: its content is on stable storage when this resolves. Its own name
+   * need not outlive a power cut, since nobody looks for the file under it. Rejects when there is one.
+   */
+  prepare(name: string, bytes: Uint8Array): Promise<void>
+  /**
    * Compare-and-set: makes `name` another name of the file `privateName`, unless it is taken. Decides by
    * what is in the directory afterwards, whatever the file server reported; the content of the private
    * file must be like no other's. The claim of a name that this private file has already is `won`; so

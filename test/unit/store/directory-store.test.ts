@@ -47,6 +47,7 @@ interface Scenario {
 }
 
 const content = Buffer.from('what was written')
+let prepared = 0
 
 const scenarios: Record<string, Scenario> = {
   publish: {
@@ -62,6 +63,17 @@ const scenarios: Record<string, Scenario> = {
     before: (store) => store.publish('mine', content),
     work: async (store) => expect(await store.claim('claim', 'mine')).toBe('won'),
     after: async (store) => expect(await store.read('claim')).toEqual(content),
+  },
+  'claim of a file that was prepared for it': {
+    work: async (store) => {
+      // For one use, as its maker does it: another name and another content for each.
+      prepared += 1
+      const bytes = Buffer.from(`claim ${prepared}`)
+      await store.prepare(`private-${prepared}`, bytes)
+      expect(await healthy(store).read(`private-${prepared}`)).toEqual(bytes)
+      expect(await store.claim(`claim-${prepared}`, `private-${prepared}`)).toBe('won')
+    },
+    after: async (store) => expect((await store.read(`claim-${prepared}`)).toString()).toBe(`claim ${prepared}`),
   },
   'claim of what is taken': {
     before: async (store) => {
@@ -155,6 +167,15 @@ describe('a store in which any primitive call fails once', () => {
       }
     })
   }
+})
+
+describe('prepare', () => {
+  it('never writes into a file that is there', async () => {
+    const store = await freshStore()
+    await store.prepare('private', content)
+    expect(isTaken(await failure(store.prepare('private', Buffer.from('other'))))).toBe(true)
+    expect(await store.read('private')).toEqual(content)
+  })
 })
 
 describe('publish', () => {
