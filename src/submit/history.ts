@@ -65,13 +65,22 @@ export const readHistory = async (store: Store, options: HistoryOptions = {}): P
       return await new Reading(store, options).run()
     } catch (error) {
       // A file that was listed is gone: the leader has removed it, and there is a newer snapshot.
-      if (!isMissing(error) || attempt === attemptsMax) throw error
+      // Or the first record of a term came while it was read.
+      if ((!isMissing(error) && !(error instanceof CameLate)) || attempt === attemptsMax) throw error
     }
   }
 }
 
+/**
+ * A term had no first record when it was looked for, and records when it was read. What it says of earlier terms has cut short
+ * nothing of this reading, but would of the next: so nobody may act on this one.
+ */
+class CameLate extends UsherError {}
+
 interface Term {
   readonly term: number
+  /** Its first record was there, or doesn't matter. */
+  readonly opened: boolean
   /** Numbers of its files, rising. */
   readonly files: readonly number[]
   readonly opening: Opening | null
@@ -107,7 +116,7 @@ class Reading {
     const sum = { records: 0, bytes: 0, files: 0 }
     const terms: number[] = []
     let current = base?.ref.term ?? null
-    for (const { term, files, opening } of this.#terms.toReversed()) {
+    for (const { term, opened, files, opening } of this.#terms.toReversed()) {
       if (opening !== null && current !== null && current < term) endTerm(books, current)
       if (opening !== null) current = Math.max(term, current ?? 0)
       if (opening !== null && term > (base?.ref.term ?? 0)) terms.push(term)
@@ -120,6 +129,7 @@ class Reading {
         const limit = base !== null && term < base.ref.term ? from : this.#limit(term, file)
         if (limit === 0 || (limit <= from && this.#options.everything !== true)) continue
         const counted = await this.#readFile({ term, file }, from, limit, place < files.length - 1, sum)
+        if (!opened && counted > 0) throw new CameLate('store_unavailable', `the first record of ${ledgerName(term, file)} came while it was read`)
         extents.set(key, { term, file, bytes: counted })
       }
     }
@@ -143,13 +153,13 @@ class Reading {
       const files = names.map(parseLedgerFile).filter((n): n is number => n !== null)
       files.sort((a, b) => a - b)
       if (base !== null) {
-        this.#terms.push({ term, files, opening: null })
+        this.#terms.push({ term, opened: true, files, opening: null })
         continue
       }
       // A term that a later one didn't count may have left its first record too late for that one: it says nothing, either.
       const counts = files[0] === 1 && this.#limit(term, 1) > 0
       const first = counts ? await readFirst<LedgerRecord>(this.#store, ledgerName(term, 1)) : null
-      this.#terms.push({ term, files, opening: first?.k === 'open' ? openingOf(first) : null })
+      this.#terms.push({ term, opened: !counts || first !== null, files, opening: first?.k === 'open' ? openingOf(first) : null })
       const numbers = names.map(parseSnapshotFile).filter((n): n is number => n !== null)
       base = await this.#load(term, numbers.sort((a, b) => b - a))
       if (base !== null && this.#options.everything !== true) break

@@ -259,8 +259,10 @@ class Simulation {
     const untilMs = time.now + drainMsMax
     while (world.violation === null && !this.#drained()) {
       if (time.now >= untilMs) {
+        const leading = this.#leading()
+        const left = leading === null ? 'nobody leads' : `not admitted: ${instancesLeft(world, leading, this.#serves).join(' ') || 'nothing'}`
         const books = this.#serves.map(({ instance, host }) => `${host.name}: ${JSON.stringify(instance?.books?.audit() ?? null)}`).join(', ')
-        world.violate('drained in bounded time', `unsettled: ${this.judge.unsettled.join(' ') || 'none at the clusters'}; books: ${books}`)
+        world.violate('drained in bounded time', `unsettled: ${this.judge.unsettled.join(' ') || 'none at the clusters'}; ${left}; books: ${books}`)
         return
       }
       time.run(Math.min(untilMs, time.now + 200), () => world.violation !== null)
@@ -307,6 +309,6 @@ class Simulation {
     const books = this.#leading()
     if (books === null) return false
     const { waiting, inDoubt } = books.audit()
-    return waiting === 0 && inDoubt === 0 && instancesLeft(this.world, books, this.#serves) === 0
+    return waiting === 0 && inDoubt === 0 && instancesLeft(this.world, books, this.#serves).length === 0
   }
 }

@@ -46,14 +46,14 @@ const truthOf = (server: FileServer): FileOperations => ({
 const instancesOf = (world: World): string[] => world.server.readdir(`${root}/hosts`).filter((name) => parseInstance(name) !== null)
 
 /** Instances of which not everything has been admitted. */
-export const instancesLeft = (world: World, books: Books, serves: readonly Serve[]): number => {
+export const instancesLeft = (world: World, books: Books, serves: readonly Serve[]): string[] => {
   const living = new Set(serves.flatMap(({ instance }) => instance?.name ?? []))
-  let left = 0
+  const left: string[] = []
   for (const instance of instancesOf(world)) {
     // One that never wrote its presence never accepted a job.
-    if (books.gone.has(instance) || !world.server.nodes.has(`${root}/hosts/${instance}/presence`)) continue
+    if (books.gone.has(instance) || (world.server.nodes.get(`${root}/hosts/${instance}/presence`)?.size ?? 0) === 0) continue
     if (!living.has(instance)) {
-      left += 1
+      left.push(instance)
       continue
     }
     const directory = world.server.nodes.get(`${root}/hosts/${instance}/segments`)
@@ -61,7 +61,7 @@ export const instancesLeft = (world: World, books: Books, serves: readonly Serve
       const segment = parseSegmentFile(file)
       if (segment === null || segment.number <= (books.cursors.get(instance) ?? 0)) continue
       const empty = segment.kind === 'part' && world.server.nodes.get(`${root}/hosts/${instance}/segments/${file}`)?.size === 0
-      if (!empty) left += 1
+      if (!empty) left.push(`${instance}/${file}`)
     }
   }
   return left

@@ -1,6 +1,6 @@
 // The ledger as files: what a later term has read is all that counts of an earlier one; a failure ends it for good.
 import { appendFileSync } from 'node:fs'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, truncate, writeFile, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -71,6 +71,29 @@ describe('the ledger', () => {
     const kinds: string[] = []
     await readHistory(store, { onRecord: (record) => kinds.push(`${record.term} ${record.k}`) })
     expect(kinds).toEqual(['3 open', '3 admit', '12 open', '12 intent'])
+  })
+
+  it('keeps what was read of a term, whatever a leader between them that died before its first record was synced has read', async () => {
+    const { store, folder } = await open()
+    const first = await lead(store, 7)
+    await first.ledger.append([admit(1)])
+    // Term 8 has read term 7 so far, and its leader dies: its first record isn't on stable storage yet.
+    const unsynced = await lead(store, 8)
+    await unsynced.ledger.close()
+    const file = join(folder, 'ledger', '0000000000000008', '0000000001.log')
+    const opening = await readFile(file)
+    await truncate(file, 0)
+    // What term 7 had written last arrives, and term 9 reads it and acts on it.
+    await first.ledger.append([{ k: 'intent', of: segment(1), cluster: 'c', jobs: [[0, 0]] }])
+    await first.ledger.close()
+    const third = await lead(store, 9)
+    await third.ledger.append([{ k: 'receipt', of: segment(1), jobs: [[0, 0]] }])
+    await third.ledger.close()
+    // Only now the first record of term 8 arrives.
+    await writeFile(file, opening)
+    const { books } = await lead(store, 10)
+    expect(books.audit()).toMatchObject({ submitted: 1, waiting: 0 })
+    expect(books.anomalies).toBe(0)
   })
 
   it("doesn't count what a dead leader's kernel writes after its successor has read", async () => {
