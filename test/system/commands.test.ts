@@ -159,7 +159,7 @@ describe('usher status and trace', () => {
     expect(status).toMatchObject({ status: 0, stderr: '' })
     const { store: uuid, leader, instances, audit } = JSON.parse(status.stdout) as Record<string, Record<string, unknown>>
     expect(uuid).toMatch(/^[0-9a-f-]{36}$/)
-    expect(leader).toEqual({ instance: server.instance, host: expect.any(String) as string, term: expect.any(Number) as number, until: expect.stringMatching(isoTime) as string })
+    expect(leader).toEqual({ instance: server.instance, host: expect.any(String) as string, term: expect.any(Number) as number, leaseMs: expect.any(Number) as number, until: expect.stringMatching(isoTime) as string })
     expect(instances).toHaveLength(1)
     expect((instances as unknown as Record<string, unknown>[])[0]).toMatchObject({
       instance: server.instance,
