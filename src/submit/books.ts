@@ -314,17 +314,20 @@ export class Books {
       return
     }
     this.onChange?.(segment)
-    segment.lastMs = Math.max(segment.lastMs, Date.parse(record.at) || 0)
+    const atMs = Date.parse(record.at) || 0
+    segment.lastMs = Math.max(segment.lastMs, atMs)
     segment.last = Math.max(segment.last, positionInLedger)
     let position = 0
-    for (const index of indexesOf(record.jobs)) {
-      if (!this.#applyJob(segment, states, index, record, position)) this.totals.anomalies += 1
-      position += 1
+    // Not through a generator: a new leader does this for every job there was.
+    for (const [first, last] of record.jobs) {
+      for (let index = first; index <= last; index += 1, position += 1) {
+        if (!this.#applyJob(segment, states, index, record, position, atMs)) this.totals.anomalies += 1
+      }
     }
     this.#settle(segment)
   }
 
-  #applyJob(segment: SegmentBook, states: Uint8Array, index: number, record: JobsRecord, position: number): boolean {
+  #applyJob(segment: SegmentBook, states: Uint8Array, index: number, record: JobsRecord, position: number, atMs: number): boolean {
     const now = states[index]
     if (now === undefined) return false
     const pending = now === state.intent || now === state.doubt
@@ -338,7 +341,7 @@ export class Books {
       case 'intent':
         if (now !== state.waiting) return false
         segment.intendedMs ??= new Float64Array(segment.count)
-        segment.intendedMs[index] = Date.parse(record.at)
+        segment.intendedMs[index] = atMs
         if (segment.clusterOf !== null) segment.clusterOf[index] = Object.keys(segment.clusters).indexOf(record.cluster)
         return to(state.intent)
       case 'receipt': {

@@ -45,7 +45,7 @@ export interface Frame<T> {
 }
 
 /** The frame that begins there; null: none, or it isn't whole. */
-export const decodeFrame = <T>(bytes: Buffer, offset: number): Frame<T> | null => {
+export const decodeFrame = <T>(bytes: Buffer, offset: number, parse: (json: string) => unknown = JSON.parse): Frame<T> | null => {
   const body = offset + prefixBytes
   if (body + durableBytes + 1 > bytes.length) return null
   const length = hexAt(bytes, offset, 8)
@@ -55,7 +55,7 @@ export const decodeFrame = <T>(bytes: Buffer, offset: number): Frame<T> | null =
   if (native.crc32c(bytes.subarray(body, end)) !== crc) return null
   const durable = hexAt(bytes, body, 12)
   if (durable < 0) return null
-  return { value: JSON.parse(bytes.toString('utf8', body + durableBytes, end)) as T, durable, next: end + 1 }
+  return { value: parse(bytes.toString('utf8', body + durableBytes, end)) as T, durable, next: end + 1 }
 }
 
 export interface Frames {
@@ -73,11 +73,11 @@ export interface Frames {
  * Hands over the records of a file up to its torn tail, one after the other. `from`: offset in the file of the first byte given.
  * Offsets in the answer count from there as well. Never throws on content.
  */
-export const scanFrames = (bytes: Buffer, onValue: (value: unknown) => void, from = 0): Frames => {
+export const scanFrames = (bytes: Buffer, onValue: (value: unknown) => void, from = 0, parse: (json: string) => unknown = JSON.parse): Frames => {
   let offset = 0
   let count = 0
   for (;;) {
-    const decoded = decodeFrame<unknown>(bytes, offset)
+    const decoded = decodeFrame<unknown>(bytes, offset, parse)
     if (decoded === null) break
     onValue(decoded.value)
     count += 1

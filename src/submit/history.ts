@@ -13,6 +13,7 @@ import { isMissing } from '../store/store-error.ts'
 import type { Store } from '../store/store.ts'
 import { Books } from './books.ts'
 import { scanFrames } from './frames.ts'
+import { parseForBooks } from './records.ts'
 import type { LedgerExtent, LedgerRecord, OpenRecord, SnapshotRef } from './records.ts'
 import type { RememberedIds } from './remembered-ids.ts'
 import { compareSnapshots } from './snapshot.ts'
@@ -234,6 +235,7 @@ class Reading {
         onRecord?.(record, position, books)
       },
       from,
+      onRecord === undefined ? parseForBooks : JSON.parse,
     )
     // A file is closed whole before the next begins, so only the newest may have a torn tail.
     const damagedAt = read.damagedAt ?? (read.torn > 0 && isFollowed ? read.bytes : null)

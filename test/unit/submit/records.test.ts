@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { encodeFrame, scanFrames } from '../../../src/submit/frames.ts'
 import type { Frames } from '../../../src/submit/frames.ts'
-import { countOf, indexesOf, runsOf } from '../../../src/submit/records.ts'
+import { countOf, indexesOf, parseForBooks, runsOf } from '../../../src/submit/records.ts'
 import type { LedgerRecord } from '../../../src/submit/records.ts'
 
 const decodeLedger = (bytes: Buffer): Frames & { records: LedgerRecord[] } => {
@@ -77,6 +77,18 @@ describe('ledger records', () => {
     const read = decodeLedger(Buffer.concat([bytes, Buffer.alloc(first.length), second]))
     expect(read.records.length).toBe(1)
     expect(read.damagedAt).toBeNull()
+  })
+
+  it('gives the books a receipt without the names that nothing hangs on, whatever is in them, and all else as it is', () => {
+    const base = { k: 'receipt', of: 'a/1', jobs: [[0, 3]] }
+    const after = { found: true, detail: '"ids":["x"],', term: 3, at: 'now' }
+    for (const ids of [[], ['7'], [null, '8', null], ['4711_[1-5]', 'a"b', 'c\\\\', '],"ids":["y"],', 'größe']]) {
+      expect(parseForBooks(JSON.stringify({ ...base, ids, ...after }))).toEqual({ ...base, ...after })
+      const kept = { ...base, ids, held: true, ...after }
+      expect(parseForBooks(JSON.stringify(kept))).toEqual(kept)
+    }
+    expect(parseForBooks(JSON.stringify({ ...base, term: 3 }))).toEqual({ ...base, term: 3 })
+    expect(parseForBooks(JSON.stringify(record(1)))).toEqual(record(1))
   })
 
   it('turns indexes into runs and back', () => {
