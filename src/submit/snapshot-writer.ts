@@ -33,7 +33,10 @@ export interface SnapshotSource {
   readonly groupBytes?: number
 }
 
-/** Resolves when the whole of it is on stable storage. What it leaves where it rejects counts for nobody. */
+/**
+ * Resolves when the whole of it is on stable storage. What it leaves where it rejects counts for nobody. One at a time: books and
+ * ids know of no second one.
+ */
 export const writeSnapshot = async (source: SnapshotSource, number: number, signal: AbortSignal): Promise<SnapshotFile> => {
   const { store, storeUuid, by, clock, books, ids, ledger, settled, groupBytes = 1024 * 1024 } = source
   const { term } = ledger
