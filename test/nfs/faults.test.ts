@@ -89,7 +89,7 @@ const ledgerOf = (host: number): string => join(lab.folder, String(host), 'produ
 const clientOf = (host: number): string => `host${host}`
 
 const produce = (host: number): Promise<void> => {
-  const addresses = hostNumbers.map(addressOf).join(',')
+  const addresses = [host, ...hostNumbers.filter((other) => other !== host)].map(addressOf).join(',')
   const args = [join(root, 'dist/client/client.js'), addresses, clientOf(host), ledgerOf(host), jobsPerSecond]
   return lab.spawn(host, 'producer', `cd /; until node ${join(root, 'test/nfs/producer.mjs')} ${args.join(' ')}; do sleep 1; done`)
 }

@@ -1,9 +1,9 @@
-// A producer on a host of the lab: sends jobs in small batches until SIGTERM, to its own host first and to the others when
-// that fails, and now and then one a second time, perhaps through another host. What it sends it
+// A producer on a host of the lab: sends jobs in small batches until SIGTERM, half of them to its own host alone, so that each
+// host that works has some, the others to any host, and to another when that fails; now and then one a second time. What it sends it
 // writes to its file before, what is acknowledged after. Started again on the same file it sends what had no answer under
 // the same ids, as a producer that keeps an outbox does.
 //
-//   node producer.mjs CLIENT_MODULE ADDRESSES CLIENT_ID FILE JOBS_PER_SECOND
+//   node producer.mjs CLIENT_MODULE ADDRESSES (its own host's first) CLIENT_ID FILE JOBS_PER_SECOND
 import { openSync, readFileSync, writeSync } from 'node:fs'
 
 const [module, addresses, clientId, path, rate] = process.argv.slice(2)
@@ -11,7 +11,8 @@ const { Client } = await import(module)
 const all = addresses.split(',')
 const options = { clientId, timeoutMs: Number.POSITIVE_INFINITY, connectTimeoutMs: 2000, silenceMs: 5000, backoffBaseMs: 50, backoffMostMs: 1000 }
 const client = new Client({ ...options, addresses: all })
-const again = new Client({ ...options, addresses: all.toReversed() })
+const own = new Client({ ...options, addresses: all[0] })
+const again = new Client({ ...options, addresses: all })
 
 // Lines: `s N .`, all to N were sent; `a N… .`, these were acknowledged; `end .`. One without its full stop was cut off.
 const file = openSync(path, 'a+')
@@ -30,8 +31,8 @@ const send = async (by, sequence) => {
   await by.send({ executable: '/bin/true', arguments: [clientId, `${sequence}`] }, { sequence })
   return sequence
 }
-const sendAll = async (sequences) => {
-  const done = await Promise.all(sequences.map((sequence) => send(client, sequence)))
+const sendAll = async (by, sequences) => {
+  const done = await Promise.all(sequences.map((sequence) => send(by, sequence)))
   for (const sequence of done) acked.add(sequence)
   note(`a ${done.join(' ')}`)
 }
@@ -52,7 +53,7 @@ const follow = (promise) => {
 }
 
 const left = Array.from({ length: sent }, (_, at) => at + 1).filter((sequence) => !acked.has(sequence))
-if (left.length > 0) follow(sendAll(left))
+if (left.length > 0) follow(sendAll(client, left))
 while (load.on) {
   const count = 1 + Math.floor(Math.random() * 10)
   // A producer whose hosts are all away stops making jobs, rather than filling its memory.
@@ -60,12 +61,12 @@ while (load.on) {
     const sequences = Array.from({ length: count }, (_, at) => sent + at + 1)
     sent += count
     note(`s ${sent}`)
-    follow(sendAll(sequences))
+    follow(sendAll(Math.random() < 0.5 ? own : client, sequences))
     const repeated = 1 + Math.floor(Math.random() * sent)
     if (Math.random() < 0.1 && !repeating.has(repeated)) follow(repeat(repeated))
   }
   await new Promise((resolve) => setTimeout(resolve, (count * 1000) / Number(rate)))
 }
 while (pending.size > 0) await Promise.all(pending)
-await Promise.all([client.close(), again.close()])
+await Promise.all([client, own, again].map((one) => one.close()))
 note('end')
