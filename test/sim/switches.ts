@@ -181,20 +181,24 @@ export const switches: readonly Switch[] = [
     seeds: 2000,
   },
   {
-    name: 'nonce',
-    instead: 'all attempts of an instance are made with files of one name and one content',
-    leaning: { hosts: 3, strikes: ['kill submitter', 'cut store', 'drain'], files: { late: 0.3, error: 0.15, cached: 0.9 } },
-    weakening: { chain: { nonce: () => '00000000000000aa' } },
-    from: 1,
-    seeds: 200_000,
-  },
-  {
     name: 'dedup',
     instead: 'every id counts as new',
     leaning: { resends: 0.9 },
     weakening: { seenIds: () => Object.assign(new native.SeenIds(), { admit: (producers: BigUint64Array) => new Uint8Array(producers.length) }) },
     from: 1,
     seeds: 2000,
+  },
+]
+
+/** Not shown yet: no seed is known that breaks an invariant without it. To be searched for: `main.js switch nonce 1 1000000`. */
+export const unshown: readonly Switch[] = [
+  {
+    name: 'nonce',
+    instead: 'all attempts of an instance are made with files of one name and one content',
+    leaning: { hosts: 3, strikes: ['wall clock jumps'], files: { doneButError: 0.3, error: 0.25, cached: 0.9, slow: 0.2 } },
+    weakening: { chain: { nonce: () => '00000000000000aa' } },
+    from: 1,
+    seeds: 200_000,
   },
 ]
 
