@@ -1,6 +1,6 @@
-// The ids that a leader has seen, with the digests of those that are younger than the retention. Time is the wall clock of
-// whoever admitted them, in slices: an id whose digest is forgotten is a duplicate, whatever its content, so nothing hangs
-// on how right the clock was.
+// The ids that a leader has seen, with the digests of those that are younger than the retention, as far as there is memory
+// for them. Time is the wall clock of whoever admitted them, in slices: an id whose digest is forgotten is a duplicate,
+// whatever its content, so nothing hangs on how right the clock was, or how much was forgotten.
 
 import type { SeenIds } from '../base/native.ts'
 import type { SegmentBook } from './segment-book.ts'
@@ -8,19 +8,24 @@ import type { AdmitRecord } from './records.ts'
 import type { IdsRecord } from './snapshot.ts'
 
 const slices = 16
+/** Of ids with digests: some 28 million in runs. */
+const bytesMaxDefault = 256 * 2 ** 20
 /** Slots of the table looked at in one go: well under a millisecond. */
 const slotsAtOnce = 16_384
 
 export class RememberedIds {
   readonly seen: SeenIds
   readonly #sliceMs: number
-  /** When the present slice began. */
+  readonly #sliceBytes: number
+  /** When the present slice began, and what was held then. */
   #sinceMs = 0
+  #sinceBytes = 0
   #forgetting = false
 
-  constructor(seen: SeenIds, retentionMs: number) {
+  constructor(seen: SeenIds, retentionMs: number, bytesMax = bytesMaxDefault) {
     this.seen = seen
     this.#sliceMs = Math.max(1, retentionMs / slices)
+    this.#sliceBytes = bytesMax / slices
   }
 
   /** An admission that the ledger tells of; `segment` holds its ids. */
@@ -34,13 +39,20 @@ export class RememberedIds {
     this.seen.admit(segment.producers, segment.sequences, digests)
   }
 
-  /** It is so late now: begins new slices where they are due. */
+  /** It is so late now: begins new slices where they are due, or where the present one has grown too large. */
   tick(wallMs: number): void {
     if (this.#sinceMs === 0) this.#sinceMs = wallMs
+    // Forgetting makes it less.
+    this.#sinceBytes = Math.min(this.#sinceBytes, this.seen.bytes)
     const due = Math.min(63, Math.floor((wallMs - this.#sinceMs) / this.#sliceMs))
-    if (due <= 0) return
-    for (let slice = 0; slice < due; slice += 1) this.seen.advance()
-    this.#sinceMs = due === 63 ? wallMs : this.#sinceMs + due * this.#sliceMs
+    if (due > 0) this.#begin(due, due === 63 ? wallMs : this.#sinceMs + due * this.#sliceMs)
+    else if (this.seen.bytes - this.#sinceBytes >= this.#sliceBytes) this.#begin(1, wallMs)
+  }
+
+  #begin(count: number, sinceMs: number): void {
+    for (let slice = 0; slice < count; slice += 1) this.seen.advance()
+    this.#sinceMs = sinceMs
+    this.#sinceBytes = this.seen.bytes
     this.#forgetting = true
   }
 
