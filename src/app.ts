@@ -30,7 +30,7 @@ export interface AppOptions {
 /** Resolves when it has stopped as asked. Rejects when it can't go on. */
 export const runApp = async (options: AppOptions): Promise<void> => {
   const { config } = options
-  const { store, identity } = await openStore(config.store, { create: true, host: config.host })
+  const { store, identity, created } = await openStore(config.store, { create: true, host: config.host, uuid: config.storeUuid })
   const failed = (await checkStore(config.store, { reserveBytes: config.segments.reserveBytes, uuid: identity.uuid })).filter(
     // Full is no reason not to start: jobs are refused with store_full until there is room.
     ({ ok, name }) => !ok && name !== 'space',
@@ -45,6 +45,8 @@ export const runApp = async (options: AppOptions): Promise<void> => {
   const drained = new AbortController()
   let current: Instance | null = null
   let log = createLogger({ ...config.log, host: config.host, instance: '', version })
+  // Where a share was meant and isn't mounted this is the only sign of it, unless the configuration names the store.
+  if (created) log.warn(`${config.store} held no store: it is a new one now, ${identity.uuid} (store_uuid in the configuration names the one that is expected)`)
   const standing = new Standing({
     store,
     host: config.host,

@@ -22,7 +22,7 @@ export const withStoreOptions = (command: Command): Command =>
 
 export const openStoreFor = async ({ json: _json, ...flags }: StoreOptions): Promise<OpenedStore & { directory: string; config: Config }> => {
   const { config } = loadConfig({ flags, env: process.env, cwd: process.cwd() })
-  return { ...(await openStore(config.store, { create: false })), directory: config.store, config }
+  return { ...(await openStore(config.store, { create: false, uuid: config.storeUuid })), directory: config.store, config }
 }
 
 /** Who decides: `user@host`, as it stands in what commands write. */

@@ -64,6 +64,12 @@ const clusterName = matching(clusterNamePattern, 'the name of a configured clust
 
 export const topKeys = {
   store: key('store', path, 'The shared directory, the same for all hosts.', { default: './usher-store', shared: false }),
+  store_uuid: key(
+    'storeUuid',
+    matching(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'a uuid in lower case, as store.json has it'),
+    'Which store that must be. With it a share that is not mounted, or another one, is refused; without it a directory that holds no store becomes a new one.',
+    { default: { text: 'any store, or a new one', of: () => undefined }, shared: false },
+  ),
   listen: key('listen', listenAddress, 'Where producers connect. Port 0 takes any free one.', {
     default: '127.0.0.1:7433',
     shared: false,

@@ -97,21 +97,32 @@ export interface OpenStoreOptions {
   readonly create: boolean
   /** Goes into a new store's identity. */
   readonly host?: string
+  /** It must be this store. */
+  readonly uuid?: string | undefined
   readonly files?: FileOperations
 }
 
 export interface OpenedStore {
   readonly store: DirectoryStore
   readonly identity: Identity
+  /** There was none before. */
+  readonly created: boolean
 }
 
 /** The store in this directory (an absolute path). */
 export const openStore = async (directory: string, options: OpenStoreOptions): Promise<OpenedStore> => {
   const store = options.files === undefined ? new DirectoryStore(directory) : new DirectoryStore(directory, options.files)
+  const { uuid } = options
   const found = await readIdentity(store)
   if (found !== null) {
+    if (uuid !== undefined && found.uuid !== uuid) {
+      throw wrong(`${directory} is the store ${found.uuid}, and store_uuid names ${uuid}: is another share mounted there?`)
+    }
     if (options.create) await completeDirectories(store)
-    return { store, identity: found }
+    return { store, identity: found, created: false }
+  }
+  if (uuid !== undefined) {
+    throw wrong(`${directory} holds no store, and store_uuid names ${uuid}: mount the share there, or leave out store_uuid to make a new store`)
   }
   if (!options.create) {
     throw wrong(`${directory} isn't a store of usher: name the right directory, or start 'usher serve' to make a new store there`)
@@ -121,5 +132,5 @@ export const openStore = async (directory: string, options: OpenStoreOptions): P
   } catch (error) {
     throw storeError('makeDirectory', '', error)
   }
-  return { store, identity: await createIdentity(store, options.host ?? '') }
+  return { store, identity: await createIdentity(store, options.host ?? ''), created: true }
 }

@@ -148,13 +148,14 @@ export class DoubtResolver {
   /**
    * Whether the answer "absent" to a question asked then is proof. It must come late enough, and must have been given before:
    * a cluster that was stopped has what was sent to it meanwhile still in its queue when it goes on, and can answer
-   * the question before it takes the job. By a second answer, some time after the first, it has worked its queue off.
+   * the question before it takes the job, which it may then show late. What it had in its queue at the first answer
+   * shows after the settle time.
    */
   #settled(doubtful: Doubtful, askedAtMs: number): boolean {
-    const { settleMs, askEveryMs } = this.#options.driver.limits
+    const { settleMs } = this.#options.driver.limits
     const before = doubtful.absentSinceMs
     doubtful.absentSinceMs ??= this.#options.clock.nowMs()
-    return before !== null && askedAtMs - before >= Math.min(settleMs, askEveryMs / 2) && askedAtMs - doubtful.sinceMs >= settleMs
+    return before !== null && askedAtMs - before >= settleMs && askedAtMs - doubtful.sinceMs >= settleMs
   }
 
   /** Whether the cluster would still show the job if it had it. The clocks compared may be two hosts': too old errs to doubt. */

@@ -49,6 +49,17 @@ describe('the identity of a store', () => {
     expect(await refused(openStore(join(root, 'missing'), { create: false }))).toMatch(/usher serve/)
   })
 
+  it('is refused where it is not the one that was named, and none is made in its place', async () => {
+    const expected = '00000000-0000-4000-8000-000000000000'
+    const empty = join(root, 'not-mounted')
+    expect(await refused(openStore(empty, { create: true, uuid: expected }))).toMatch(/holds no store.*mount the share/)
+    expect(await readdir(root)).toEqual([])
+    const { identity, created } = await openStore(root, { create: true })
+    expect(created).toBe(true)
+    expect(await refused(openStore(root, { create: true, uuid: expected }))).toMatch(/another share/)
+    expect(await openStore(root, { create: true, uuid: identity.uuid })).toMatchObject({ identity, created: false })
+  })
+
   it('is refused in a format that this version does not know', async () => {
     const uuid = '00000000-0000-4000-8000-000000000000'
     await writeFile(join(root, 'store.json'), JSON.stringify({ format: 2, uuid }))

@@ -78,10 +78,14 @@ it('a job that is absent is submitted again only after the settle time', async (
 })
 
 it('a cluster that could not answer before must say twice that it does not have a job', async () => {
-  expect(await resolved([unknown, unknown, unknown, absent, absent])).toMatchObject({ records: ['absent'], askedAtMs: [0, 5000, 10_000, 15_000, 20_000] })
-  expect(await resolved([absent, new Error('away'), absent, absent])).toMatchObject({ records: ['absent'], askedAtMs: [0, 5000, 10_000, 15_000] })
+  expect(await resolved([unknown, unknown, unknown, absent, absent, absent])).toMatchObject({ records: ['absent'], askedAtMs: [0, 5000, 10_000, 15_000, 20_000, 25_000] })
+  expect(await resolved([absent, new Error('away'), absent, absent, absent])).toMatchObject({ records: ['absent'], askedAtMs: [0, 5000, 10_000, 15_000, 20_000] })
 })
 
 it('a stopped cluster that goes on and takes the job after it was asked is not given it twice', async () => {
   expect(await resolved([unknown, unknown, unknown, absent, { kind: 'found', jobId: '7' }])).toMatchObject({ records: ['receipt'], again: 0 })
+})
+
+it('a cluster that takes the job only after it said for the first time that it does not have it may show it late', async () => {
+  expect(await resolved([unknown, unknown, absent, absent, { kind: 'found', jobId: '7' }])).toMatchObject({ records: ['receipt'], again: 0 })
 })
