@@ -119,7 +119,8 @@ describe('usher send', () => {
     child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
     child.stdin.write(jobs[0])
-    await until('the first is accepted', async () => (await statusOf(store)).audit.accepted === 1)
+    // Its ack has left the server long before it is submitted; that it is in the store says nothing of the ack.
+    await until('the first is submitted', async () => (await statusOf(store)).audit.submitted === 1)
     server.child.kill('SIGSTOP')
     child.stdin.end(jobs[1])
     expect(await ended).toBe(75)
@@ -141,7 +142,7 @@ describe('usher send', () => {
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
     child.stdin.on('error', () => undefined)
     child.stdin.write('{"executable":"/bin/true"}\n')
-    await until('it is accepted', async () => (await statusOf(store)).audit.accepted === 1)
+    await until('it is submitted, so that its ack has long left the server', async () => (await statusOf(store)).audit.submitted === 1)
     child.kill('SIGINT')
     expect(await ended).toBe(130)
     expect(JSON.parse(out.trimEnd())).toMatchObject({ sent: 1, accepted: 1 })
