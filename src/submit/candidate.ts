@@ -23,7 +23,7 @@ import type { Driver } from './driver.ts'
 import type { Published, SegmentContent } from './feeder.ts'
 import { Instances } from './instances.ts'
 import type { Seen } from './instances.ts'
-import { Leadership } from './leadership.ts'
+import { Leadership, type LeadershipOptions } from './leadership.ts'
 import type { FromSubmitter, StartMessage } from './messages.ts'
 
 /** How often things are looked at, and how long is waited for them. */
@@ -37,6 +37,7 @@ export interface CandidatePace {
   readonly listEveryMs: number
   /** A leader none of whose clusters passes its preflight for this long resigns. */
   readonly resignAfterMs: number
+  readonly compaction?: LeadershipOptions['compaction']
 }
 
 export const candidatePace: CandidatePace = {
@@ -326,6 +327,7 @@ export class Candidate {
       retryMinMs,
       retryMaxMs,
       pollMs: pace.pollMs,
+      compaction: pace.compaction,
       mayAct: () => clock.nowMs() < validUntil(),
       published: (books) => this.#publishedOf(books),
       read: (instance, number) => this.#read(instance, number),

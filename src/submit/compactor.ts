@@ -28,17 +28,21 @@ import type { SnapshotFile } from './snapshot-file.ts'
 import { writeSnapshot } from './snapshot-writer.ts'
 import type { SnapshotSource } from './snapshot-writer.ts'
 
-export interface CompactorOptions extends SnapshotSource {
+/** When a snapshot is due; left out, what fits a ledger of any size. */
+export interface CompactionPace {
+  /** When the ledger has grown by this, or by the size of the last one if that is more. */
+  readonly growthBytesMin?: number
+  /** And when so many files are to be read beyond the last one. */
+  readonly filesMax?: number
+}
+
+export interface CompactorOptions extends SnapshotSource, CompactionPace {
   /** What this term began from. */
   readonly history: Pick<History, 'base' | 'bytes' | 'files'>
   readonly retentionMs: number
   /** Whether the lease still holds. */
   readonly mayAct: () => boolean
   readonly log: (level: 'info' | 'warn', message: string) => void
-  /** A snapshot is due when the ledger has grown by this, or by the size of the last one if that is more. */
-  readonly growthBytesMin?: number
-  /** And when so many files are to be read beyond the last one. */
-  readonly filesMax?: number
 }
 
 const everyMs = 1000

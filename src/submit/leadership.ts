@@ -15,6 +15,7 @@ import { Aftercare } from './aftercare.ts'
 import { Books, state } from './books.ts'
 import type { SegmentBook } from './books.ts'
 import { Compactor } from './compactor.ts'
+import type { CompactionPace } from './compactor.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { DoubtResolver } from './doubt.ts'
 import type { Driver, Origin } from './driver.ts'
@@ -46,6 +47,7 @@ export interface LeadershipOptions {
   readonly retryMinMs: number
   readonly retryMaxMs: number
   readonly pollMs: number
+  readonly compaction?: CompactionPace | undefined
   readonly published: (books: Books) => Promise<readonly Published[]>
   readonly read: (instance: string, number: number) => Promise<SegmentContent>
   /** Whether the lease still holds: looked at right before anything is handed to a cluster, beside the kernel's deadline. */
@@ -142,7 +144,7 @@ export class Leadership {
   #housekeeping(ledger: Ledger, history: History, ids: RememberedIds, feeder: Feeder): Promise<void>[] {
     const { store, storeUuid, by, clock, retentionMs, mayAct, log } = this.#options
     const shared = { store, by, clock, books: this.#books, ledger, retentionMs, mayAct, log }
-    const compactor = new Compactor({ ...shared, storeUuid, ids, history, settled: () => feeder.settled() })
+    const compactor = new Compactor({ ...shared, ...this.#options.compaction, storeUuid, ids, history, settled: () => feeder.settled() })
     const retention = new Retention({ ...shared, own: by.instance })
     return [compactor.run(this.#stop.signal), retention.run(this.#stop.signal)]
   }

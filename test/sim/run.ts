@@ -2,6 +2,7 @@
 // and then all that was accepted must come to its end in bounded time and the books must say so.
 import { native } from '../../src/base/native.ts'
 import type { Books } from '../../src/submit/books.ts'
+import type { CandidatePace } from '../../src/submit/candidate.ts'
 import { Chance } from './chance.ts'
 import { Cluster } from './cluster.ts'
 import { Judge } from './judge.ts'
@@ -45,7 +46,7 @@ export const run = (options: RunOptions): Outcome => {
   const chance = new Chance(options.seed)
   const world = new World(options.seed, chance, options.verbose ?? false)
   const scenario = drawScenario(chance, options.leaning ?? {}, options.abortive ?? true)
-  const simulation = new Simulation(world, scenario, options.weakening ?? {})
+  const simulation = new Simulation(world, scenario, options.weakening ?? {}, compactionOf(options.seed))
   simulation.play()
   return {
     seed: options.seed,
@@ -57,6 +58,9 @@ export const run = (options: RunOptions): Outcome => {
     digest: simulation.digest,
   }
 }
+
+/** In two of five seeds a leader writes snapshots all the time, so that most that follow begin from one. By the seed, not by chance. */
+const compactionOf = (seed: number): CandidatePace['compaction'] => ([2, 3].includes(seed % 5) ? { growthBytesMin: 600, filesMax: 2 } : undefined)
 
 class Simulation {
   readonly world: World
@@ -70,7 +74,7 @@ class Simulation {
   readonly #cures = new Set<() => void>()
   #decidedAtMs = 0
 
-  constructor(world: World, scenario: Scenario, weakening: Weakening) {
+  constructor(world: World, scenario: Scenario, weakening: Weakening, compaction: CandidatePace['compaction']) {
     this.world = world
     this.judge = new Judge(world)
     this.#scenario = scenario
@@ -83,7 +87,7 @@ class Simulation {
       acceptLeaseMs: scenario.acceptLeaseMs,
       sealIntervalMs: scenario.sealIntervalMs,
       windowBytesMax: scenario.windowBytesMax,
-      pace: { preflightEveryMs: 2500, preflightTimeoutMs: 1500, preflightRetryMs: 400, clockEveryMs: 1000, pollMs: scenario.pollMs, listEveryMs: scenario.pollMs * 2, resignAfterMs: 2500 },
+      pace: { preflightEveryMs: 2500, preflightTimeoutMs: 1500, preflightRetryMs: 400, clockEveryMs: 1000, pollMs: scenario.pollMs, listEveryMs: scenario.pollMs * 2, resignAfterMs: 2500, ...(compaction === undefined ? {} : { compaction }) },
       weakening,
     }
     for (let at = 0; at < scenario.hosts; at += 1) {
