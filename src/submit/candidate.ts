@@ -15,16 +15,16 @@ import type { Deadline } from '../election/elector.ts'
 import type { ProcessIdentity } from '../observe/instance.ts'
 import { nudgeAddress } from '../protocol/nudge.ts'
 import type { Nudge } from '../protocol/nudge.ts'
-import { adoptedName, segmentName } from '../store/layout.ts'
-import { isMissing } from '../store/store-error.ts'
 import type { Store } from '../store/store.ts'
 import type { Books } from './books.ts'
 import type { Driver } from './driver.ts'
 import type { Published, SegmentContent } from './feeder.ts'
 import { Instances } from './instances.ts'
 import type { Seen } from './instances.ts'
-import { Leadership, type LeadershipOptions } from './leadership.ts'
+import { Leadership } from './leadership.ts'
+import type { LeadershipOptions } from './leadership.ts'
 import type { FromSubmitter, StartMessage } from './messages.ts'
+import { readSegment } from './segment-content.ts'
 
 /** How often things are looked at, and how long is waited for them. */
 export interface CandidatePace {
@@ -389,32 +389,12 @@ export class Candidate {
 
   async #read(instance: string, number: number): Promise<SegmentContent> {
     const own = this.#start.by.instance
-    // What presence says is published is there under one of two names, and neither was looked up before: so no NFS client
-    // can hold it for absent. What only an adopter has isn't there, and never will be.
-    const places = [(kind: 'jsonl' | 'aside') => segmentName(instance, number, kind)]
-    if (instance !== own) places.push((kind) => adoptedName(own, instance, number, kind))
-    for (const name of places) {
-      const lines = await this.#readIfThere(name('jsonl'))
-      if (lines !== null) return { kind: 'lines', bytes: lines }
-      const aside = await this.#readIfThere(name('aside'))
-      if (aside === null) continue
-      const { code, reason, jobs } = JSON.parse(aside.toString('utf8')) as { code: string; reason: string; jobs: number | null }
-      return { kind: 'aside', reason: `${code}: ${reason}`, jobs: jobs ?? 0 }
-    }
+    const content = await readSegment(this.#options.store, own, instance, number)
     // Admitted in an earlier term from the JSON of another adopter: made anew here.
-    if (this.#instances !== null && instance !== own) {
+    if (content.kind === 'missing' && this.#instances !== null && instance !== own) {
       const seen = (await this.#instances.look()).get(instance)
       if (seen === undefined || seen.gone !== null) this.#adopt(instance, seen?.gone ?? 'it was adopted in an earlier term')
     }
-    return { kind: 'missing' }
-  }
-
-  async #readIfThere(name: string): Promise<Buffer | null> {
-    try {
-      return await this.#options.store.read(name)
-    } catch (error) {
-      if (isMissing(error)) return null
-      throw error
-    }
+    return content
   }
 }
