@@ -132,6 +132,16 @@ export class DirectoryStore implements Store {
     return this.#run('size', name, () => this.#opened(name, async (file) => (await file.status()).size))
   }
 
+  async exists(name: string): Promise<boolean> {
+    try {
+      await this.size(name)
+      return true
+    } catch (error) {
+      if (isMissing(error)) return false
+      throw error
+    }
+  }
+
   fileOf(name: string): Promise<string> {
     return this.#run('stat', name, async () => {
       const { device, inode } = await this.#files.stat(this.path(name))

@@ -73,6 +73,8 @@ export interface Store {
   /** The last `bytes` bytes, or the whole file where it is shorter. */
   readTail(name: string, bytes: number): Promise<Buffer>
   size(name: string): Promise<number>
+  /** Asks for a file by its name. Where it isn't there that may be remembered: only for names that nobody makes any more. */
+  exists(name: string): Promise<boolean>
   /**
    * Which file an existing name is, by one look: the same text for two names that are links to one file, another
    * text for names of files that exist at one time. A file that is removed may leave its text to a later one.

@@ -183,7 +183,7 @@ export class Candidate {
 
   #tellRole(term: number | null, why?: string): void {
     const { eligible, reason: known } = this.#elector.eligibility
-    const reason = why ?? known
+    const reason = why ?? (eligible || known !== '' ? known : 'its clusters and its clock are being tried')
     const { state } = this.#elector
     const role = state.role === 'leader' ? 'leader' : eligible ? 'follower' : 'ineligible'
     this.#options.send({ type: 'role', role, term: state.role === 'leader' ? state.term : term, eligible, reason, clusters: this.#passing })
@@ -330,7 +330,7 @@ export class Candidate {
       compaction: pace.compaction,
       mayAct: () => clock.nowMs() < validUntil(),
       published: (books) => this.#publishedOf(books),
-      read: (instance, number) => this.#read(instance, number),
+      read: (instance, number, jobs) => this.#read(instance, number, jobs),
       log: (level, message, details) => this.#log(level, message, details),
     })
     this.#instances = new Instances({
@@ -387,10 +387,10 @@ export class Candidate {
     this.#options.send({ type: 'adopt', instance, why, from: this.#leadership?.books.firstKept(instance) ?? 1 })
   }
 
-  async #read(instance: string, number: number): Promise<SegmentContent> {
+  async #read(instance: string, number: number, jobs?: number): Promise<SegmentContent> {
     const own = this.#start.by.instance
-    const content = await readSegment(this.#options.store, own, instance, number)
-    // Admitted in an earlier term from the JSON of another adopter: made anew here.
+    const content = await readSegment(this.#options.store, own, instance, number, jobs)
+    // Admitted in an earlier term from the JSON of another adopter that is there no more: made anew here.
     if (content.kind === 'missing' && this.#instances !== null && instance !== own) {
       const seen = (await this.#instances.look()).get(instance)
       if (seen === undefined || seen.gone !== null) this.#adopt(instance, seen?.gone ?? 'it was adopted in an earlier term')

@@ -153,6 +153,7 @@ class Reading {
       const names = await this.#store.list(ledgerTermDirectory(term))
       const files = names.map(parseLedgerFile).filter((n): n is number => n !== null)
       files.sort((a, b) => a - b)
+      if (this.#options.leads === true && base === null) await this.#findBehind(term, files)
       if (base !== null) {
         this.#terms.push({ term, opened: true, files, opening: null })
         continue
@@ -166,6 +167,14 @@ class Reading {
       if (base !== null && this.#options.everything !== true) break
     }
     return base
+  }
+
+  /**
+   * A file that the listing lacks would never count again, so the next number is asked for by its name. It may be remembered
+   * as absent for that: nobody writes a ledger of an earlier term any more.
+   */
+  async #findBehind(term: number, files: number[]): Promise<void> {
+    for (let next = (files.at(-1) ?? 0) + 1; await this.#store.exists(ledgerName(term, next)); next += 1) files.push(next)
   }
 
   #reset(): void {

@@ -10,6 +10,7 @@ import { messageOf } from '../base/errors.ts'
 import { sleep } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import type { SeenIds } from '../base/native.ts'
+import { ledgerTermDirectory } from '../store/layout.ts'
 import type { Store } from '../store/store.ts'
 import { Aftercare } from './aftercare.ts'
 import { Books, state } from './books.ts'
@@ -49,7 +50,8 @@ export interface LeadershipOptions {
   readonly pollMs: number
   readonly compaction?: CompactionPace | undefined
   readonly published: (books: Books) => Promise<readonly Published[]>
-  readonly read: (instance: string, number: number) => Promise<SegmentContent>
+  /** `jobs`: how many it had when it was admitted. */
+  readonly read: (instance: string, number: number, jobs?: number) => Promise<SegmentContent>
   /** Whether the lease still holds: looked at right before anything is handed to a cluster, beside the kernel's deadline. */
   readonly mayAct: () => boolean
   readonly log: (level: 'info' | 'warn', message: string, details?: Record<string, unknown>) => void
@@ -90,6 +92,8 @@ export class Leadership {
     const { store, storeUuid, term, by, log, clock } = this.#options
     const startedMs = clock.nowMs()
     const { createSeenIds, retentionMs } = this.#options
+    // Before the ledger is looked through: a directory that this client has just changed it lists afresh, whatever it remembers.
+    await store.makeDirectory(ledgerTermDirectory(term))
     const history = await readHistory(store, { leads: true, createIds: () => new RememberedIds(createSeenIds(), retentionMs) })
     for (const warning of history.warnings) log('warn', warning)
     this.#books = history.books
@@ -215,7 +219,7 @@ export class Leadership {
 
   async #readLines(ref: string): Promise<Lines | null> {
     const { instance, number } = parseRef(ref)
-    const content = await this.#options.read(instance, number)
+    const content = await this.#options.read(instance, number, this.#books.segments.get(ref)?.count)
     return content.kind === 'lines' ? new Lines(content.bytes) : null
   }
 

@@ -2,7 +2,8 @@
 // never sealed. Writes only into this instance's own directory; the originals stay as they are.
 
 import { UsherError } from '../base/errors.ts'
-import { adoptedDirectory, adoptedName, formatSegment, parseSegmentFile, segmentName, segmentsDirectory } from '../store/layout.ts'
+import { parsePresence } from '../observe/instance.ts'
+import { adoptedDirectory, adoptedName, formatSegment, parseSegmentFile, presenceName, segmentName, segmentsDirectory } from '../store/layout.ts'
 import type { SegmentFileKind } from '../store/layout.ts'
 import type { Store } from '../store/store.ts'
 import type { Transformed, TransformNames } from './transformer.ts'
@@ -54,18 +55,32 @@ export class Adopter {
         else kinds.add(parsed.kind)
       }
     }
+    const published = parsePresence(await store.readPresence(presenceName(of)))?.published ?? 0
+    let last = Math.max(published, ...there.keys())
+    // A listing may leave out what is there, and what is left out here would be lost: so the next numbers, and those in
+    // between, are asked for by their names. Nobody makes them any more.
+    while (await this.#find(of, last + 1, there)) last += 1
     const own = adoptedDirectory(instance, of)
     await store.makeDirectory(own)
     const done = new Set((await store.list(own)).map((file) => parseSegmentFile(file)?.number))
-    let last = 0
-    for (const number of there.keys()) last = Math.max(last, number)
     const work: Promise<boolean>[] = []
     for (let number = from; number <= last; number += 1) {
       const kinds = there.get(number) ?? new Set<SegmentFileKind>()
       if (kinds.has('jsonl') || kinds.has('aside') || done.has(number)) continue
-      work.push(this.#make(of, number, kinds))
+      if (kinds.size === 0 && !(await this.#find(of, number, there)) && number <= published) continue
+      work.push(this.#make(of, number, there.get(number) ?? kinds))
     }
     return (await Promise.all(work)).every(Boolean) ? last : null
+  }
+
+  /** Asks for a segment by its names; twice for the sealed one, since it may be about to be sealed. */
+  async #find(of: string, number: number, there: Map<number, Set<SegmentFileKind>>): Promise<boolean> {
+    for (const kind of ['xml', 'part', 'xml'] as const) {
+      if (!(await this.#options.store.exists(segmentName(of, number, kind)))) continue
+      there.set(number, new Set([kind]))
+      return true
+    }
+    return false
   }
 
   async #make(of: string, number: number, kinds: ReadonlySet<SegmentFileKind>): Promise<boolean> {

@@ -31,7 +31,7 @@ export type TransformReply =
 export function transform(task: TransformTask): TransformReply {
   const startedAt = performance.now()
   try {
-    const read = readIfThere(task.xml)
+    const read = readIfThere(task.xml, task.torn)
     if (read === null) return { kind: 'missing' }
     let xml = read
     const whole = task.torn ? native.recoverSegment(read) : null
@@ -55,12 +55,20 @@ export function transform(task: TransformTask): TransformReply {
   }
 }
 
-const readIfThere = (path: string): Buffer | null => {
+/** `sync`: what is read must not be lost any more once something is made of it, and whoever wrote it may not have synced it. */
+const readIfThere = (path: string, sync: boolean): Buffer | null => {
+  let file: number
   try {
-    return readFileSync(path)
+    file = openSync(path, 'r')
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null
     throw error
+  }
+  try {
+    if (sync) fsyncSync(file)
+    return readFileSync(file)
+  } finally {
+    closeSync(file)
   }
 }
 

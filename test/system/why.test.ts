@@ -109,7 +109,7 @@ describe('usher status', () => {
     await serve('one')
     await serve('two')
     await serve('three', broken, 'retry_max = 3')
-    await until('three is known not to be eligible', async () => (await hostOf('three'))?.role === 'ineligible')
+    await until('three says why it is not eligible', async () => (await hostOf('three'))?.reason.includes('/nowhere/submit') === true)
     await until('somebody leads', async () => (await statusOf(store)).leader !== null)
     const { instances, warnings, whyNobodyLeads } = await statusOf(store)
     const digest = (host: string) => instances.find((one) => one.host === host)?.configDigest

@@ -5,7 +5,7 @@ import type { Appender, Store } from '../../../src/store/store.ts'
 
 const missing = (name: string): UsherError => new UsherError('store_unavailable', `${name} isn't there`, { details: { errno: 'ENOENT', name } })
 
-export class MemoryStore implements Pick<Store, 'list' | 'read' | 'readRange' | 'readTail' | 'size' | 'createAppender'> {
+export class MemoryStore implements Pick<Store, 'list' | 'read' | 'readRange' | 'readTail' | 'size' | 'exists' | 'createAppender'> {
   readonly files = new Map<string, Buffer>()
   /** Bytes that were read. */
   bytesRead = 0
@@ -52,6 +52,10 @@ export class MemoryStore implements Pick<Store, 'list' | 'read' | 'readRange' | 
 
   async readTail(name: string, bytes: number): Promise<Buffer> {
     return this.readRange(name, Math.max(0, this.#file(name).length - bytes), bytes)
+  }
+
+  exists(name: string): Promise<boolean> {
+    return this.size(name).then(() => true, () => false)
   }
 
   async size(name: string): Promise<number> {
