@@ -26,7 +26,7 @@ std::string errno_name(int error) {
 int FileOps::open_new(int directory, const char* name, int& fd) noexcept {
   int opened;
   do {
-    opened = ::openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+    opened = ::openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
   } while (opened < 0 && errno == EINTR);
   if (opened < 0) return errno;
   fd = opened;

@@ -1,10 +1,8 @@
 // Hands jobs to a program of the user's: the way to any scheduler that usher doesn't know. docs/drivers.md has the
 // contract with the programs; the exit statuses are those of sysexits.h.
-import { accessSync, constants, statSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
 import type { Driver, DriverContext, DriverLimits, Finding, Origin, Outcome, Preflight, Submission } from '../driver.ts'
 import { excerpt, jobMessage } from './job-message.ts'
-import { type ProgramEnd, runProgram } from './program.ts'
+import { executableAt, type ProgramEnd, runProgram, settlesAfterMs } from './program.ts'
 import type { CommandOptions } from './registry.ts'
 
 /** What the exit status of `submit` says. Those that aren't here say nothing for certain: doubt. */
@@ -31,7 +29,7 @@ class CommandDriver implements Driver {
     this.limits = {
       batchJobsMax: 1,
       inFlightMax: options.in_flight ?? 4,
-      settleMs: Math.max((options.settle ?? 60) * 1000, this.#timeoutMs),
+      settleMs: Math.max((options.settle ?? 60) * 1000, settlesAfterMs(this.#timeoutMs)),
       askEveryMs: 5000,
     }
     const { find } = options
@@ -41,7 +39,7 @@ class CommandDriver implements Driver {
   async preflight(signal: AbortSignal): Promise<Preflight> {
     const { preflight, submit } = this.#options
     if (preflight === undefined) {
-      const file = executableAt(submit[0] ?? '')
+      const file = executableAt(submit[0] ?? '', process.env['PATH'])
       return file === undefined
         ? { ok: false, kind: 'refused', reason: `'${submit[0] ?? ''}' is not an executable file` }
         : { ok: true, detail: `${file} is executable (no preflight program is configured)` }
@@ -115,20 +113,4 @@ const describe = (end: ProgramEnd): string => {
   const said = excerpt(end.stderr) || excerpt(end.stdout)
   const what = end.kind === 'exited' ? `the program exited with ${end.code}` : `the program was ${end.reason}`
   return said === '' ? what : `${what}: ${said}`
-}
-
-/** Where the program is, or undefined if nobody could run it. */
-const executableAt = (name: string): string | undefined => {
-  const candidates = name.includes('/')
-    ? [name]
-    : (process.env['PATH'] ?? '').split(delimiter).map((directory) => join(directory, name))
-  return candidates.find((file) => {
-    try {
-      accessSync(file, constants.X_OK)
-      return statSync(file).isFile()
-    } catch {
-      // Not there or not ours to run: the next candidate.
-      return false
-    }
-  })
 }

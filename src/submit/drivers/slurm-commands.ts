@@ -49,8 +49,7 @@ export class SlurmCommands implements SlurmCluster {
   }
 
   async submit(job: SlurmJob, signal: AbortSignal): Promise<Outcome> {
-    // timeout(1) ends sbatch where usher can't: an sbatch that outlived usher could submit at any time later.
-    const argv = ['timeout', '-s', 'KILL', String(Math.ceil(this.#timeoutMs / 1000) + 1), 'sbatch', '--parsable']
+    const argv = ['sbatch', '--parsable']
     for (const [name, value] of job.options) {
       if (value === true) argv.push(`--${name}`)
       else if (value === false) argv.push(`--no-${name}`)
@@ -68,8 +67,6 @@ export class SlurmCommands implements SlurmCluster {
       signal,
     )
     if (end.kind === 'unstarted') return { kind: 'later', reason: `sbatch: ${end.reason}` }
-    if (end.kind === 'exited' && (end.code === 126 || end.code === 127) && end.stderr.startsWith('timeout: '))
-      return { kind: 'later', reason: `sbatch: ${describe(end)}` }
     // stdout and the status each for itself: with an id there is a job, whatever else was said.
     const jobId = /^(\d+)(?:;.*)?$/m.exec(end.stdout)?.[1]
     if (jobId !== undefined) {

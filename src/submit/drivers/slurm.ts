@@ -5,6 +5,7 @@
 import type { Confirmation, Driver, DriverContext, DriverLimits, Finding, Origin, Outcome, Preflight, Submission } from '../driver.ts'
 import type { AbortOnClose } from './http-exchange.ts'
 import { Lanes } from './lanes.ts'
+import { settlesAfterMs } from './program.ts'
 import type { SlurmOptions } from './registry.ts'
 import type { SlurmCluster } from './slurm-cluster.ts'
 import { SlurmCommands } from './slurm-commands.ts'
@@ -70,8 +71,8 @@ export class SlurmDriver implements Driver {
     this.limits = {
       batchJobsMax: 1,
       inFlightMax: inFlight * takenPerLane,
-      // Slurm's message time-out 10 s, its state save 5 s, and a reserve.
-      settleMs: (options.settle ?? 30) * 1000,
+      // Slurm's message time-out 10 s, its state save 5 s, and a reserve; and an sbatch may outlive usher.
+      settleMs: Math.max((options.settle ?? 30) * 1000, options.url === undefined ? settlesAfterMs(timeoutMs) : timeoutMs),
       askEveryMs: 5000,
       absentProofMs: options.hold === true ? Infinity : this.#minJobAgeMs,
     }

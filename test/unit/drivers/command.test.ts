@@ -121,3 +121,10 @@ test('preflight runs its program, or looks whether the submitting one can be run
   expect(await driverOf({ submit: ['/nowhere/submit'] }).preflight(never)).toMatchObject({ ok: false, kind: 'refused' })
   expect((await driverOf({ submit: ['true'] }).preflight(never)).ok).toBe(true)
 })
+
+test('the settle time is never shorter than a program can live, and is used as it is configured where it is longer', () => {
+  const settleMs = (options: object): number => driverOf({ submit: ['true'], ...options }).limits.settleMs
+  expect(settleMs({ timeout: 5, settle: 1 })).toBe(7000)
+  expect(settleMs({ timeout: 5, settle: 10 })).toBe(10_000)
+  expect(settleMs({})).toBe(62_000)
+})
