@@ -80,11 +80,13 @@ const decide = async (as: DecisionKind, jobs: readonly string[], options: Choose
   const everything = all === true || (jobs.length === 0 && reason !== undefined)
   if (jobs.length === 0 && !everything) throw new UsherError('usage', 'name the jobs, or say --all')
   const waitMs = waitMsOf(wait)
+  const named = jobs.map(requireJobId)
   const { store } = await openStoreFor(rest)
+  if (!everything) await requireKnown(store, named)
   const request: Request = {
     id: `${new Date().toISOString().replace(/[-:.]/g, '')}-${randomBytes(4).toString('hex')}`,
     as,
-    jobs: everything ? 'all' : jobs.map(requireJobId),
+    jobs: everything ? 'all' : named,
     by: operator(),
     at: new Date().toISOString(),
     ...(reason === undefined ? {} : { reason }),
@@ -102,6 +104,14 @@ const decide = async (as: DecisionKind, jobs: readonly string[], options: Choose
   if (done === null) {
     throw new UsherError('timed_out', `no leader has carried out request ${request.id} yet: it stays in the store and is carried out as soon as one leads`)
   }
+}
+
+/** A mistyped id needs no leader to be told so. Whether a job that is there can be decided on is for the leader to say. */
+const requireKnown = async (store: OpenedStore['store'], jobs: readonly string[]): Promise<void> => {
+  const { unknownAmong } = await import('../submit/trace.ts')
+  const unknown = await unknownAmong(store, jobs)
+  if (unknown.length === 0) return
+  throw new UsherError('not_found', `no such job in this store, or finished longer than the retention ago: ${unknown.join(', ')}`, { details: { jobs: unknown } })
 }
 
 /** What came of it, by the ledger; null: nothing within that time. */

@@ -88,7 +88,9 @@ export const survey = async (store: Store, storeUuid: string, options: { readonl
   const live = looked.filter(({ alive }) => alive)
   const whyNone = leader === null ? whyNobodyLeads(looked) : []
   if (leader === null && (live.length > 0 || waiting + sums.inDoubt > 0)) {
-    warnings.push(`nobody leads, ${waiting + sums.inDoubt} jobs wait: ${whyNone.length === 0 ? 'no instance is alive' : whyNone.join('; ')}`)
+    const held = waiting + sums.inDoubt
+    const reason = whyNone.length === 0 ? 'no instance is alive' : whyNone.join('; ')
+    warnings.push(held === 0 ? `nobody leads: ${reason}` : `nobody leads, ${held} jobs wait: ${reason}`)
   }
   for (const [what, key, remedy] of [
     ['versions', 'version', 'finish the upgrade'],

@@ -94,9 +94,13 @@ const clusterOf = (occurrence: Occurrence, line: Line | null): Trace['cluster'] 
   return name === null ? null : { name, jobId }
 }
 
-const searchLedgers = async (store: Store, id: string) => {
+const partsOf = (id: string): { producer: string; sequence: bigint } => {
   const [producer = '', digits = ''] = id.split('-')
-  const sequence = BigInt(digits)
+  return { producer, sequence: BigInt(digits) }
+}
+
+const searchLedgers = async (store: Store, id: string) => {
+  const { producer, sequence } = partsOf(id)
   const occurrences: Occurrence[] = []
   const bySegment = new Map<string, Occurrence[]>()
   const { books } = await readHistory(store, {
@@ -356,4 +360,29 @@ export const listNoted = async (
     }
   }
   return found
+}
+
+/** Those of the ids that this store has certainly never seen, or whose jobs were finished longer than the retention ago. */
+export const unknownAmong = async (store: Store, ids: readonly string[]): Promise<string[]> => {
+  const left = new Map<string, { readonly producer: string; readonly sequence: bigint }>()
+  const { books, damaged } = await readHistory(store, {
+    everything: true,
+    tolerateDamage: true,
+    onBegin: () => {
+      for (const id of ids) left.set(id, partsOf(id))
+    },
+    onRecord: (record) => {
+      if (record.k !== 'admit') return
+      for (const [id, { producer, sequence }] of left) if (occurrencesIn(record, producer, sequence).length > 0) left.delete(id)
+    },
+  })
+  // What can't be read may be about any of them.
+  if (damaged.length > 0) return []
+  // The record of an admission may be gone, and a snapshot tell of it.
+  for (const segment of left.size === 0 ? [] : books.segments.values()) {
+    for (let index = 0; index < (segment.producers?.length ?? 0); index += 1) left.delete(books.idAt(segment, index))
+  }
+  const unknown: string[] = []
+  for (const id of left.keys()) if ((await searchSegments(store, id, books)).length === 0) unknown.push(id)
+  return unknown
 }

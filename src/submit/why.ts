@@ -87,7 +87,7 @@ const withoutOthers = (whole: Trace): { found: Trace; others: string } => {
 const find = (found: Trace, world: World): Finding => {
   const { id, state, steps, cluster } = found
   const last = (...names: string[]): TraceStep | undefined => steps.findLast(({ step }) => names.includes(step))
-  const where = `cluster ${cluster?.name ?? '?'}`
+  const where = clusterIn(found)
   switch (state) {
     case 'waiting':
       return last('admitted') === undefined ? onItsWay(found, world) : waiting(found, world)
@@ -130,6 +130,9 @@ const find = (found: Trace, world: World): Finding => {
   }
 }
 
+/** The only record of the cluster's name may be gone or damaged. */
+const clusterIn = ({ cluster }: Trace): string => (cluster === null ? 'its cluster' : `cluster ${cluster.name}`)
+
 const by = (step: TraceStep | undefined): string =>
   step === undefined ? '' : ` by ${step.host}${step.term === undefined ? '' : ` in term ${step.term}`} at ${step.at}`
 
@@ -163,20 +166,20 @@ const adoption = (owner: string, looked: Looked | undefined, { leader, nowMs }: 
 
 /** In the ledger, and not with the cluster. */
 const waiting = (found: Trace, world: World): Finding => {
-  const { steps, cluster } = found
-  const name = cluster?.name ?? '?'
+  const { steps } = found
+  const where = clusterIn(found)
   const last = steps.findLast(({ term }) => term !== undefined)
   const since = last?.at ?? null
   const postponed = steps.filter(({ step }) => step === 'postponed')
   const refusal = last?.step === 'postponed' ? last : undefined
-  const tried = refusal === undefined ? '' : `cluster ${name} didn't take it when it was last asked${by(refusal)}: ${refusal.detail ?? ''}; tried ${times(postponed.length)}`
+  const tried = refusal === undefined ? '' : `${where} didn't take it when it was last asked${by(refusal)}: ${refusal.detail ?? ''}; tried ${times(postponed.length)}`
   const said = { state: 'waiting', since, reason: refusal?.detail ?? null }
   const nobody = leaderless(world)
   if (nobody !== null) return { ...said, sentence: `waiting: ${nobody}${tried === '' ? '' : `; ${tried}`}` }
   const leader = world.leader!
   const reason = world.instances.find(({ instance }) => instance === leader.instance)?.presence?.reason ?? ''
-  const own = reason.includes(`cluster ${name}: `) ? reason : ''
-  if (own !== '') return { ...said, reason: own, sentence: `waiting: ${leader.host}, which leads, can't submit to cluster ${name} now: ${own}${tried === '' ? '' : `; ${tried}`}` }
+  const own = reason.includes(`${where}: `) ? reason : ''
+  if (own !== '') return { ...said, reason: own, sentence: `waiting: ${leader.host}, which leads, can't submit to ${where} now: ${own}${tried === '' ? '' : `; ${tried}`}` }
   if (refusal !== undefined) {
     // The longest that the leader waits between two attempts; what remains of it now.
     const longestMs = fullJitter(postponed.filter(({ term }) => term === refusal.term).length - 1, world.retryMinMs, world.retryMaxMs, () => 1)
@@ -184,27 +187,27 @@ const waiting = (found: Trace, world: World): Finding => {
     return { ...said, sentence: `waiting: ${tried}, and ${leftMs < 1000 ? 'tried again any moment' : `tried again in at most about ${inWords(leftMs)}`}` }
   }
   const again =
-    last?.step === 'forgotten' ? `; cluster ${name} had lost it`
+    last?.step === 'forgotten' ? `; ${where} had lost it`
     : last?.step === 'retried' ? '; an operator wants it tried again'
     : last?.step === 'resolved' ? `; ${last.detail ?? ''}`
     : ''
-  return { ...said, sentence: `waiting for its turn at cluster ${name}: ${leader.host} leads in term ${leader.term} and submits in the order of admission${again}` }
+  return { ...said, sentence: `waiting for its turn at ${where}: ${leader.host} leads in term ${leader.term} and submits in the order of admission${again}` }
 }
 
 /** An intent, and no outcome. */
 const undecided = (found: Trace, world: World): Finding => {
-  const { id, steps, cluster } = found
-  const name = cluster?.name ?? '?'
+  const { id, steps } = found
+  const where = clusterIn(found)
   const doubt = steps.findLast(({ step }) => step === 'in doubt')
   const intent = steps.findLast(({ step }) => step === 'intent')
   const { leader } = world
   if (found.state === 'submitting' && leader !== null && leader.term === intent?.term) {
-    return { state: 'submitting', since: intent.at, sentence: `submitting: ${intent.host} is handing it to cluster ${name} in term ${leader.term}, since ${intent.at}` }
+    return { state: 'submitting', since: intent.at, sentence: `submitting: ${intent.host} is handing it to ${where} in term ${leader.term}, since ${intent.at}` }
   }
   const died = found.state === 'submitting'
   const since = died ? (intent?.at ?? null) : (doubt?.at ?? null)
   const reason = died ? `${intent?.host ?? '?'}'s submitter ended between intent and receipt in term ${intent?.term ?? '?'}` : (doubt?.detail ?? '')
-  const next = leader === null ? leaderless(world)! : `${leader.host}, which leads, asks cluster ${name} whether it has it`
+  const next = leader === null ? leaderless(world)! : `${leader.host}, which leads, asks ${where} whether it has it`
   const sentence = `in doubt since ${since ?? '?'}: ${reason}; ${next}; where nobody can tell, 'usher resolve ${id} --as submitted' or '--as absent' decides`
   return { state: 'in doubt', since, reason, command: `usher resolve ${id}`, sentence }
 }

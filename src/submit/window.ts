@@ -61,6 +61,8 @@ export class Window {
   #delayedJobs = 0
   /** Segments whose lines don't show now: when they are looked for again. */
   readonly #unreadable = new Map<string, number>()
+  /** What was last said of those. */
+  readonly #complaints = new Map<string, string>()
   #bytes = 0
   #delayedFirst = false
 
@@ -162,12 +164,13 @@ export class Window {
   #forget(ref: string): void {
     this.#queue.delete(ref)
     this.#unreadable.delete(ref)
+    this.#complaints.delete(ref)
     this.#delayedJobs -= this.#delayed.get(ref)?.dueMs.size ?? 0
     this.#delayed.delete(ref)
   }
 
   async #read(ref: string, cursor: number): Promise<boolean> {
-    const { books, clock, log, read } = this.#options
+    const { books, clock, read } = this.#options
     const now = clock.nowMs()
     if ((this.#unreadable.get(ref) ?? 0) > now) return false
     const book = books.segments.get(ref)
@@ -179,11 +182,11 @@ export class Window {
     try {
       lines = await read(ref)
       if (lines !== null && lines.index.count < book.count) {
-        log('warn', `segment ${ref} shows ${lines.index.count} of the ${book.count} jobs that were admitted: they wait`)
+        this.#complain(ref, `segment ${ref} shows ${lines.index.count} of the ${book.count} jobs that were admitted: they wait`)
         lines = null
       }
     } catch (error) {
-      log('warn', `segment ${ref} can't be read: ${messageOf(error)}`)
+      this.#complain(ref, `segment ${ref} can't be read: ${messageOf(error)}`)
     }
     if (lines === null) {
       // Others need not wait for it.
@@ -191,10 +194,17 @@ export class Window {
       return false
     }
     this.#unreadable.delete(ref)
+    this.#complaints.delete(ref)
     // While it was read more of it may have come to wait: then it is looked through from its beginning.
     const from = this.#queue.delete(ref) ? 0 : cursor
     this.#hold(book, lines, from)
     return true
+  }
+
+  /** It is tried each second: what stays the same is said once. */
+  #complain(ref: string, message: string): void {
+    if (this.#complaints.get(ref) !== message) this.#options.log('warn', message)
+    this.#complaints.set(ref, message)
   }
 
   #takeFrom(loaded: Loaded, jobsMax: number): number[] {

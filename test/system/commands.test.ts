@@ -209,6 +209,9 @@ describe('usher status and trace', () => {
       [['dead', 'retry', '--store', store], 64, 'usage'],
       [['resolve', '9f8c2e71a4b0d3e5-17', '--as', 'maybe', '--store', store], 64, 'usage'],
       [['resolve', '9f8c2e71a4b0d3e5-17', '--store', store], 64, 'usage'],
+      [['dead', 'retry', '9f8c2e71a4b0d3e5-17', '--store', store], 65, 'not_found'],
+      [['dead', 'discard', '9f8c2e71a4b0d3e5-17', '--store', store], 65, 'not_found'],
+      [['resolve', '9f8c2e71a4b0d3e5-17', '--as', 'absent', '--store', store], 65, 'not_found'],
     ]
     for (const [args, status, code] of cases) {
       const result = await usher([...args, '--json'])

@@ -122,6 +122,15 @@ describe('usher why says of a job that', () => {
     )
   })
 
+  it('names no cluster where none is known any more', () => {
+    const steps = [...admitted, intent]
+    for (const state of ['waiting', 'submitting', 'in doubt', 'dead', 'submitted']) {
+      const { sentence, cluster } = explain({ ...traced(state, steps), cluster: null }, world())
+      expect([state, cluster, sentence]).toEqual([state, null, expect.stringContaining('its cluster')])
+      expect(sentence).not.toContain('cluster ?')
+    }
+  })
+
   it('is dead who refused it, why, and what can be done', () => {
     const refused = step('refused', 4, { term: 7, host: 'node2', detail: 'invalid partition' })
     expect(explain(traced('dead', [...admitted, intent, refused]), world())).toMatchObject({
