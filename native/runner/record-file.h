@@ -51,7 +51,7 @@ inline int write_all(int fd, std::string_view bytes) noexcept {
 /// A new file with these bytes on stable storage, under a name that is the caller's alone. 0 or an errno; on
 /// an error the file is removed again as well as that goes.
 inline int write_private(int directory, const std::string& name, std::string_view bytes) noexcept {
-  Descriptor file(::openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  Descriptor file(::openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640));
   if (!file.open()) return errno;
   int error = write_all(file.get(), bytes);
   if (error == 0 && ::fsync(file.get()) != 0) error = errno;
