@@ -8,6 +8,7 @@ import { fullJitter, sleep } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import type { Store } from '../store/store.ts'
+import { publishOnce } from './publish-once.ts'
 import type { TransformReply, TransformTask } from './worker.ts'
 
 export interface TransformerOptions {
@@ -78,8 +79,12 @@ export class Transformer {
       if (reply.kind === 'done') return reply
       if (reply.kind === 'missing' && names.missing === 'tell') return reply
       if (reply.kind === 'missing' && names.missing === 'empty') {
-        await store.publish(names.jsonl, Buffer.alloc(0))
-        return { kind: 'done', jobs: 0, ms: 0, jsonBytes: 0, xmlBytes: 0 }
+        try {
+          await publishOnce(store, names.jsonl, Buffer.alloc(0))
+          return { kind: 'done', jobs: 0, ms: 0, jsonBytes: 0, xmlBytes: 0 }
+        } catch (error) {
+          reply = { kind: 'failed', errno: 'unknown', reason: messageOf(error) }
+        }
       }
       if (reply.kind === 'missing') reply = { kind: 'failed', errno: 'ENOENT', reason: 'there is no such file' }
       if (reply.kind === 'bad') {
@@ -87,7 +92,7 @@ export class Transformer {
         const where = line > 0 ? ` at line ${line}, column ${column}` : ''
         const record = { reason: `${reason}${where}`, code, line, column, jobs, at: new Date().toISOString(), by }
         try {
-          await store.publish(names.aside, Buffer.from(`${JSON.stringify(record)}\n`))
+          await publishOnce(store, names.aside, Buffer.from(`${JSON.stringify(record)}\n`))
           log('warn', `${names.xml} is set aside: ${code}: ${record.reason}`)
           return { kind: 'aside', reason: `${code}: ${record.reason}`, jobs: jobs ?? 0 }
         } catch (error) {

@@ -195,7 +195,7 @@ export const unshown: readonly Switch[] = [
   {
     name: 'nonce',
     instead: 'all attempts of an instance are made with files of one name and one content',
-    leaning: { hosts: 3, strikes: ['wall clock jumps'], files: { doneButError: 0.3, error: 0.25, cached: 0.9, slow: 0.2 } },
+    leaning: { hosts: 3, strikes: stops, files: { late: 0.5, slow: 0.5 } },
     weakening: { chain: { nonce: () => '00000000000000aa' } },
     from: 1,
     seeds: 200_000,

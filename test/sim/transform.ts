@@ -8,6 +8,7 @@ import { readFully, writeAll } from '../../src/store/file-operations.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { SegmentTransformer } from '../../src/transform/adopter.ts'
 import type { Transformed, TransformNames } from '../../src/transform/transformer.ts'
+import { publishOnce } from '../../src/transform/publish-once.ts'
 
 export interface SegmentTransformsOptions {
   readonly store: Store
@@ -42,12 +43,12 @@ export class SegmentTransforms implements SegmentTransformer {
         const reply = await this.#transform(names)
         if (reply.kind === 'done') return { kind: 'done', jobs: reply.jobs, ms: 0, jsonBytes: 0, xmlBytes: 0 }
         if (reply.kind === 'bad') {
-          await store.publish(names.aside, Buffer.from(`${JSON.stringify({ reason: reply.reason, code: reply.code, jobs: reply.jobs })}\n`))
+          await publishOnce(store, names.aside, Buffer.from(`${JSON.stringify({ reason: reply.reason, code: reply.code, jobs: reply.jobs })}\n`))
           return { kind: 'aside', reason: reply.reason, jobs: reply.jobs ?? 0 }
         }
         if (names.missing === 'tell') return reply
         if (names.missing === 'empty') {
-          await store.publish(names.jsonl, Buffer.alloc(0))
+          await publishOnce(store, names.jsonl, Buffer.alloc(0))
           return { kind: 'done', jobs: 0, ms: 0, jsonBytes: 0, xmlBytes: 0 }
         }
       } catch {
