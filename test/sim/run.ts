@@ -266,7 +266,13 @@ class Simulation {
         const leading = this.#leading()
         const left = leading === null ? 'nobody leads' : `not admitted: ${instancesLeft(world, leading, this.#serves).join(' ') || 'nothing'}`
         const books = this.#serves.map(({ instance, host }) => `${host.name}: ${JSON.stringify(instance?.books?.audit() ?? null)}`).join(', ')
-        world.violate('drained in bounded time', `unsettled: ${this.judge.unsettled.join(' ') || 'none at the clusters'}; ${left}; books: ${books}`)
+        const { unsettled } = this.judge
+        // All that there is was admitted and has its outcome, and these are not among it: they never will be.
+        if (unsettled.length > 0 && leading !== null && this.#booksAreDone(leading)) {
+          world.violate('accepted: exactly one outcome', `${unsettled.join(' ')} were accepted and are lost; books: ${books}`)
+          return
+        }
+        world.violate('drained in bounded time', `unsettled: ${unsettled.join(' ') || 'none at the clusters'}; ${left}; books: ${books}`)
         return
       }
       time.run(Math.min(untilMs, time.now + 200), () => world.violation !== null)
@@ -311,7 +317,10 @@ class Simulation {
   #drained(): boolean {
     if (this.#producers.some(({ pending }) => pending > 0) || this.judge.unsettled.length > 0) return false
     const books = this.#leading()
-    if (books === null) return false
+    return books !== null && this.#booksAreDone(books)
+  }
+
+  #booksAreDone(books: Books): boolean {
     const { waiting, inDoubt } = books.audit()
     return waiting === 0 && inDoubt === 0 && instancesLeft(this.world, books, this.#serves).length === 0
   }

@@ -2,6 +2,7 @@
 // simulator must find an invariant broken: else nobody knows whether it could. A leaning makes what the protection is
 // for come up more often; the same seeds and leaning with the protection on must hold.
 import { native } from '../../src/base/native.ts'
+import type { SeenIds } from '../../src/base/native.ts'
 import type { FileOperations } from '../../src/store/file-operations.ts'
 import { DirectoryStore } from '../../src/store/directory-store.ts'
 import type { Appender, ClaimOptions, ClaimResult } from '../../src/store/store.ts'
@@ -9,6 +10,7 @@ import type { RunOptions } from './run.ts'
 import type { Leaning } from './scenario.ts'
 import { root } from './serve.ts'
 import type { Seams, Weakening } from './serve.ts'
+import type { Invariant } from './world.ts'
 
 export interface Switch {
   readonly name: string
@@ -17,6 +19,8 @@ export interface Switch {
   readonly leaning: Leaning
   readonly weakening: Weakening
   readonly abortive?: boolean
+  /** What its absence breaks: one of these must be found, and whatever else is found on the way doesn't count. */
+  readonly breaks: readonly Invariant[]
   /** From which seed to look, and at how many: the first that shows it was found before. */
   readonly from: number
   readonly seeds: number
@@ -104,6 +108,28 @@ const countedFromAfter = ({ clock, store, deadline }: Seams): Seams => {
   }
 }
 
+/** Takes every id for a new one, and holds them all the same. */
+const forgetful = (): SeenIds => {
+  const ids = new native.SeenIds()
+  return {
+    admit: (producers, sequences, digests) => ids.admit(producers, sequences, digests).fill(0),
+    advance: () => ids.advance(),
+    forget: (age, slots) => ids.forget(age, slots),
+    beginSave: () => ids.beginSave(),
+    save: (bytes) => ids.save(bytes),
+    load: (piece) => ids.load(piece),
+    get size() {
+      return ids.size
+    },
+    get bytes() {
+      return ids.bytes
+    },
+  }
+}
+
+/** Two hosts that each believe to lead. */
+const twoLeaders = ['never two submitters at once', 'terms are unique', 'no submission from a superseded term'] as const
+
 const stops = ['stop submitter', 'freeze host', 'trap', 'trap'] as const
 
 export const switches: readonly Switch[] = [
@@ -112,6 +138,7 @@ export const switches: readonly Switch[] = [
     instead: 'followers wait for a lease and no longer, while clocks run differently by less than the margin',
     leaning: { skew: 0.045, hosts: 2, strikes: stops, clusterFaults: { stalled: 0.5 } },
     weakening: { chain: { margin: 0 } },
+    breaks: twoLeaders,
     from: 211,
     seeds: 2000,
   },
@@ -120,7 +147,8 @@ export const switches: readonly Switch[] = [
     instead: 'nobody kills a submitter whose lease is over',
     leaning: { hosts: 2, strikes: stops, clusterFaults: { stalled: 0.3 } },
     weakening: { deadline: () => ({ arm: () => undefined, disarm: () => undefined }) },
-    from: 125,
+    breaks: twoLeaders,
+    from: 310,
     seeds: 2000,
   },
   {
@@ -128,7 +156,8 @@ export const switches: readonly Switch[] = [
     instead: 'jobs are acknowledged however old the presence is',
     leaning: { hosts: 2, strikes: ['stop server', 'freeze host'] },
     weakening: { acceptLeaseUnchecked: true },
-    from: 17,
+    breaks: ['accepted: exactly one outcome'],
+    from: 30,
     seeds: 2000,
   },
   {
@@ -137,6 +166,7 @@ export const switches: readonly Switch[] = [
     leaning: { hosts: 2, strikes: ['kill submitter', 'stop submitter'], clusterFaults: { stalled: 0.5 } },
     weakening: {},
     abortive: false,
+    breaks: ['at most one cluster job per id'],
     from: 1,
     seeds: 2000,
   },
@@ -145,6 +175,7 @@ export const switches: readonly Switch[] = [
     instead: 'a job that the cluster does not show at once counts as absent',
     leaning: { clusterFaults: { shownLate: 0.8, unanswered: 0.4 } },
     weakening: { settleMs: 0 },
+    breaks: ['at most one cluster job per id'],
     from: 19,
     seeds: 2000,
   },
@@ -153,7 +184,8 @@ export const switches: readonly Switch[] = [
     instead: 'a lease begins when link(2) has returned',
     leaning: { hosts: 2, strikes: stops, files: { resent: 0.3 }, clusterFaults: { stalled: 0.5 } },
     weakening: { seams: countedFromAfter },
-    from: 188,
+    breaks: twoLeaders,
+    from: 253,
     seeds: 2000,
   },
   {
@@ -161,7 +193,8 @@ export const switches: readonly Switch[] = [
     instead: 'a claim is won when link(2) says so',
     leaning: { hosts: 3, strikes: ['kill submitter', 'power loss', 'stop submitter'], files: { falseLink: 1 } },
     weakening: { store: (files, nonce) => new TrustingStore(files, nonce) },
-    from: 300,
+    breaks: twoLeaders,
+    from: 408,
     seeds: 2000,
   },
   {
@@ -169,7 +202,8 @@ export const switches: readonly Switch[] = [
     instead: 'the last record of a ledger is not read',
     leaning: { hosts: 2, strikes: ['kill submitter', 'kill server', 'trap', 'trap'] },
     weakening: { store: (files, nonce) => new ImpatientStore(root, files, nonce) },
-    from: 29,
+    breaks: ['at most one cluster job per id'],
+    from: 44,
     seeds: 2000,
   },
   {
@@ -177,14 +211,16 @@ export const switches: readonly Switch[] = [
     instead: 'jobs are submitted before their intent is on stable storage',
     leaning: { hosts: 2, strikes: ['power loss', 'trap', 'trap'] },
     weakening: { store: (files, nonce) => new HastyStore(root, files, nonce) },
-    from: 2,
+    breaks: ['at most one cluster job per id'],
+    from: 7,
     seeds: 2000,
   },
   {
     name: 'dedup',
     instead: 'every id counts as new',
     leaning: { resends: 0.9 },
-    weakening: { seenIds: () => Object.assign(new native.SeenIds(), { admit: (producers: BigUint64Array) => new Uint8Array(producers.length) }) },
+    weakening: { seenIds: forgetful },
+    breaks: ['at most one cluster job per id'],
     from: 1,
     seeds: 2000,
   },
@@ -197,6 +233,7 @@ export const unshown: readonly Switch[] = [
     instead: 'all attempts of an instance are made with files of one name and one content',
     leaning: { hosts: 3, strikes: stops, files: { late: 0.5, slow: 0.5 } },
     weakening: { chain: { nonce: () => '00000000000000aa' } },
+    breaks: twoLeaders,
     from: 1,
     seeds: 200_000,
   },
@@ -209,7 +246,8 @@ export const limits: readonly Switch[] = [
     instead: 'clocks that run differently by more than the margin',
     leaning: { skew: 0.3, hosts: 2, strikes: stops, clusterFaults: { stalled: 0.5 } },
     weakening: {},
-    from: 1,
+    breaks: twoLeaders,
+    from: 54,
     seeds: 2000,
   },
 ]

@@ -53,9 +53,29 @@ export const noFileFaults = (): FileFaults => ({
 
 export const noClusterFaults = (): ClusterFaults => ({ lost: 0, unanswered: 0, shownLate: 0, busy: 0, refused: 0, stalled: 0, unknown: 0 })
 
+/** What must hold whatever happens. */
+export type Invariant =
+  | 'accepted: exactly one outcome'
+  | 'an ineligible host never submits'
+  | 'at most one cluster job per id'
+  | 'drained in bounded time'
+  | 'every record follows on its job’s state'
+  | 'every trace is complete'
+  | 'never two submitters at once'
+  | 'no promise is rejected unheard'
+  | 'no submission from a superseded term'
+  | 'nothing unexpected'
+  | 'replay of the ledger gives the leader’s books'
+  | 'same id, other content: refused'
+  | 'segments can be read'
+  | 'terms are unique'
+  | 'the audit balances'
+  | 'the ledger can be read'
+  | 'the store is the store'
+
 /** A broken invariant. */
 export interface Violation {
-  readonly invariant: string
+  readonly invariant: Invariant
   readonly detail: string
   readonly atMs: number
 }
@@ -100,7 +120,7 @@ export class World {
   }
 
   /** The first one counts: what follows may be its consequence. */
-  violate(invariant: string, detail: string): void {
+  violate(invariant: Invariant, detail: string): void {
     this.log('JUDGE', `BROKEN: ${invariant}: ${detail}`)
     this.violation ??= { invariant, detail, atMs: this.time.now }
   }
