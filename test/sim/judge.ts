@@ -93,9 +93,10 @@ export class Judge {
   /** Whether each accepted job has come to its end, as far as clusters and producers can see. */
   get unsettled(): string[] {
     const open: string[] = []
-    for (const [id, { contents, acked, taken }] of this.jobs) {
+    for (const [id, { contents, acked, taken, takenContent }] of this.jobs) {
       if (acked.size === 0 || taken > 0) continue
-      if (![...contents.values()].some(({ bad }) => bad)) open.push(id)
+      // A cluster that took it once and forgot it must get it again, whatever else was sent under its id.
+      if (takenContent !== null || ![...contents.values()].some(({ bad }) => bad)) open.push(id)
     }
     return open
   }
