@@ -273,14 +273,8 @@ export class Instance {
 
   #createServer(): IngestServer {
     const { config, log } = this.#options
-    const { limits } = config
     return new IngestServer(this.#ingest, {
       listen: config.listen,
-      connectionsMax: limits.connectionsMax,
-      helloTimeoutMs: limits.helloTimeoutMs,
-      frameTimeoutMs: limits.frameTimeoutMs,
-      idleTimeoutMs: limits.idleTimeoutMs,
-      outputBytesMax: limits.outputBytesMax,
       log: (level, message, details) => log[level](details ?? {}, message),
     })
   }

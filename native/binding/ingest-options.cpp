@@ -159,7 +159,15 @@ std::optional<IngestOptions> read_ingest_options(Napi::Value value) {
                                      9007199254740991);
   limits.idle_ms = reader.whole32("idleMs", 1);
   limits.partial_bytes_max = reader.whole("partialBytesMax", 1, 9007199254740991);
-  options.uncommitted_bytes_max = reader.whole("uncommittedBytesMax", 1, 9007199254740991);
+
+  SocketLimits& sockets = options.sockets;
+  sockets.connections_max = reader.whole("connectionsMax", 1, UINT32_MAX);
+  sockets.hello_timeout_ns = reader.milliseconds_as_ns("helloTimeoutMs");
+  sockets.frame_timeout_ns = reader.milliseconds_as_ns("frameTimeoutMs");
+  sockets.idle_timeout_ns = int64_t{limits.idle_ms} * 1'000'000;
+  sockets.output_bytes_max = reader.whole("outputBytesMax", 1, 9007199254740991);
+  sockets.uncommitted_bytes_max = reader.whole("uncommittedBytesMax", 1, 9007199254740991);
+  options.threads = reader.whole32("threads", 1, 64);
 
   options.clusters.names = reader.texts("clusters");
   if (!reader.ok()) return std::nullopt;

@@ -1,6 +1,6 @@
-// Ingest as a JavaScript class. Feeding runs on the JavaScript thread; what the writer's thread has to say
-// crosses by a thread-safe function, at most one call of it waiting, with everything that happened until it
-// is delivered.
+// Ingest as a JavaScript class: starts it, configures it, stops it, and hands over what is to be known of it. What its
+// threads have to say crosses by a thread-safe function, at most one call of it waiting, with everything that happened until
+// it is delivered. No bytes of producers and no answers come by here.
 #include <algorithm>
 #include <memory>
 
@@ -20,10 +20,7 @@ class IngestObject final : public Napi::ObjectWrap<IngestObject>, private Ingest
   static void init(Napi::Env env, Napi::Object exports) {
     exports.Set("Ingest", DefineClass(env, "Ingest",
                                       {
-                                          InstanceMethod<&IngestObject::open>("open"),
-                                          InstanceMethod<&IngestObject::feed>("feed"),
-                                          InstanceMethod<&IngestObject::close>("close"),
-                                          InstanceMethod<&IngestObject::error_frame>("errorFrame"),
+                                          InstanceMethod<&IngestObject::listen>("listen"),
                                           InstanceMethod<&IngestObject::goodbye>("goodbye"),
                                           InstanceMethod<&IngestObject::presence_written>("presenceWritten"),
                                           InstanceMethod<&IngestObject::stats>("stats"),
@@ -87,97 +84,67 @@ class IngestObject final : public Napi::ObjectWrap<IngestObject>, private Ingest
     return false;
   }
 
-  Napi::Value open(const Napi::CallbackInfo& info);
-  Napi::Value feed(const Napi::CallbackInfo& info);
-  void close(const Napi::CallbackInfo& info);
-  Napi::Value error_frame(const Napi::CallbackInfo& info);
-  Napi::Value goodbye(const Napi::CallbackInfo& info);
+  Napi::Value listen(const Napi::CallbackInfo& info);
+  void goodbye(const Napi::CallbackInfo& info);
   void presence_written(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
   void stop(const Napi::CallbackInfo& info);
 
-  Napi::Value output_value(Napi::Env env) {
-    if (output_.empty()) return env.Null();
-    return Napi::Buffer<uint8_t>::Copy(env, output_.data(), output_.size());
-  }
-
   std::unique_ptr<Ingest> ingest_;
   EventsFunction events_;
   Napi::FunctionReference done_;
+  bool listening_ = false;
+  bool gone_ = false;
   bool stopping_ = false;
-  // Reused from call to call.
-  OutputBytes output_;
 };
 
-Napi::Value IngestObject::open(const Napi::CallbackInfo& info) {
-  if (!running(info)) return {};
-  return Napi::Number::New(info.Env(), static_cast<double>(ingest_->open()));
-}
-
-Napi::Value IngestObject::feed(const Napi::CallbackInfo& info) {
+Napi::Value IngestObject::listen(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (!running(info)) return {};
-  const auto connection = whole_argument(info[0], "connection");
-  if (!connection) return {};
-  const auto bytes = bytes_argument(info[1], "bytes");
-  if (!bytes) return {};
-  output_.clear();
-  FeedResult result;
-  if (!ingest_->feed(*connection, *bytes, output_, result)) {
-    refuse_argument(env, "connection", "the number of an open connection");
+  if (listening_) {
+    Napi::Error::New(env, "the ingest listens already").ThrowAsJavaScriptException();
     return {};
   }
-  Napi::Object object = Napi::Object::New(env);
-  object.Set("output", output_value(env));
-  object.Set("close", Napi::Boolean::New(env, result.close));
-  object.Set("pause", Napi::Boolean::New(env, result.pause));
-  object.Set("partialBytes", Napi::Number::New(env, static_cast<double>(result.partial_bytes)));
-  object.Set("greeted", Napi::Boolean::New(env, result.greeted));
-  return object;
+  const auto address = text_argument(info[0], "address");
+  if (!address) return {};
+  const auto wanted = whole_argument(info[1], "port", UINT16_MAX);
+  if (!wanted) return {};
+  auto port = static_cast<uint16_t>(*wanted);
+  if (const FileFailure failure = ingest_->listen(*address, port); failure) {
+    throw_errno(env, failure.operation, failure.error);
+    return {};
+  }
+  listening_ = true;
+  return Napi::Number::New(env, port);
 }
 
-void IngestObject::close(const Napi::CallbackInfo& info) {
-  const auto connection = whole_argument(info[0], "connection");
-  // Connections end at any time, after stop() too.
-  if (connection && ingest_ != nullptr) ingest_->close(*connection);
-}
-
-Napi::Value IngestObject::error_frame(const Napi::CallbackInfo& info) {
+void IngestObject::goodbye(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!running(info)) return;
+  if (gone_) {
+    Napi::Error::New(env, "goodbye has been said").ThrowAsJavaScriptException();
+    return;
+  }
   const auto code = whole_argument(info[0], "code", UINT16_MAX);
-  if (!code) return {};
-  const auto message = text_argument(info[1], "message");
-  if (!message) return {};
-  output_.clear();
-  append_error(static_cast<Code>(*code), *message, output_);
-  return Napi::Buffer<uint8_t>::Copy(info.Env(), output_.data(), output_.size());
-}
-
-Napi::Value IngestObject::goodbye(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  if (!running(info)) return {};
-  const auto connection = whole_argument(info[0], "connection");
-  if (!connection) return {};
-  const auto code = whole_argument(info[1], "code", UINT16_MAX);
-  if (!code) return {};
-  const auto reason = text_argument(info[2], "reason");
-  if (!reason) return {};
-  if (!info[3].IsArray()) {
+  if (!code) return;
+  auto reason = text_argument(info[1], "reason");
+  if (!reason) return;
+  if (!info[2].IsArray()) {
     refuse_argument(env, "addresses", "an array of strings");
-    return {};
+    return;
   }
-  const auto array = info[3].As<Napi::Array>();
+  const auto array = info[2].As<Napi::Array>();
   std::vector<std::string> addresses;
   for (uint32_t i = 0; i < array.Length(); i++) {
     auto address = text_argument(array.Get(i), "addresses");
-    if (!address) return {};
+    if (!address) return;
     addresses.push_back(std::move(*address));
   }
-  output_.clear();
-  if (!ingest_->say_goodbye(*connection, static_cast<Code>(*code), *reason, addresses, output_)) {
-    refuse_argument(env, "connection", "the number of an open connection");
-    return {};
-  }
-  return Napi::Buffer<uint8_t>::Copy(env, output_.data(), output_.size());
+  const auto within_ms = whole_argument(info[3], "withinMs", UINT32_MAX);
+  if (!within_ms) return;
+  gone_ = true;
+  ingest_->say_goodbye({static_cast<Code>(*code), std::move(*reason), std::move(addresses),
+                        monotonic_ns() + static_cast<int64_t>(*within_ms) * 1'000'000});
 }
 
 void IngestObject::presence_written(const Napi::CallbackInfo& info) {
@@ -229,15 +196,13 @@ Napi::Object events_object(Napi::Env env, const IngestEvents& events) {
     for (uint32_t i = 0; i < values.size(); i++) array.Set(i, number(values[i]));
     return array;
   };
-  Napi::Array outputs = Napi::Array::New(env, events.outputs.size());
-  size_t begin = 0;
-  for (uint32_t i = 0; i < events.outputs.size(); i++) {
-    const IngestEvents::Output& output = events.outputs[i];
+  Napi::Array cut_off = Napi::Array::New(env, events.cut_off.size());
+  for (uint32_t i = 0; i < events.cut_off.size(); i++) {
     Napi::Object one = Napi::Object::New(env);
-    one.Set("connection", number(output.connection));
-    one.Set("bytes", Napi::Buffer<uint8_t>::Copy(env, events.bytes.data() + begin, output.end - begin));
-    begin = output.end;
-    outputs.Set(i, one);
+    one.Set("connection", number(events.cut_off[i].connection));
+    one.Set("code", Napi::Number::New(env, static_cast<double>(events.cut_off[i].code)));
+    one.Set("peer", events.cut_off[i].peer);
+    cut_off.Set(i, one);
   }
   Napi::Array published = Napi::Array::New(env, events.published.size());
   for (uint32_t i = 0; i < events.published.size(); i++) {
@@ -255,15 +220,26 @@ Napi::Object events_object(Napi::Env env, const IngestEvents& events) {
     one.Set("errno", errno_name(events.failed_error));
     failure = one;
   }
+  Napi::Value listener = env.Null();
+  if (events.accept_operation != nullptr) {
+    Napi::Object one = Napi::Object::New(env);
+    one.Set("operation", events.accept_operation);
+    const bool failing = events.accept_error != 0;
+    one.Set("errno", failing ? Napi::Value(Napi::String::New(env, errno_name(events.accept_error))) : env.Null());
+    listener = one;
+  }
   Napi::Object object = Napi::Object::New(env);
-  object.Set("outputs", outputs);
-  object.Set("closes", numbers(events.closes));
+  object.Set("opened", number(events.opened));
+  object.Set("turnedAway", number(events.turned_away));
+  object.Set("cutOff", cut_off);
+  object.Set("cutOffMore", number(events.cut_off_more));
+  object.Set("listener", listener);
   object.Set("published", published);
   object.Set("abandoned", numbers(events.abandoned));
   object.Set("accepted", number(events.accepted));
   object.Set("failure", failure);
   object.Set("recovered", Napi::Boolean::New(env, events.recovered));
-  object.Set("resume", Napi::Boolean::New(env, events.resume));
+  object.Set("emptied", Napi::Boolean::New(env, events.emptied));
   object.Set("retired", Napi::Boolean::New(env, events.retired));
   return object;
 }

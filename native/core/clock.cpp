@@ -12,6 +12,12 @@ int64_t boot_ns() noexcept {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
+int64_t monotonic_ns() noexcept {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
 ClockReading read_clocks() noexcept {
   const auto read = [](clockid_t clock) {
     timespec now;

@@ -9,6 +9,8 @@ namespace usher {
 
 // CLOCK_BOOTTIME.
 int64_t boot_ns() noexcept;
+// CLOCK_MONOTONIC, which stands still during suspend: for time-outs of connections, whose peers' silence a suspend is not.
+int64_t monotonic_ns() noexcept;
 inline double boot_ms() noexcept { return static_cast<double>(boot_ns()) / 1e6; }
 
 // The clock that time synchronisation steers (its rate is boot_ns()'s, but for suspend) and the hardware's, which nobody

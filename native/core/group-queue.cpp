@@ -8,10 +8,6 @@ namespace usher {
 GroupQueue::Appender::~Appender() {
   if (bytes_ == 0) return;
   queue_.uncommitted_bytes_.fetch_add(bytes_, std::memory_order_relaxed);
-  const bool wake = queue_.asleep_;
-  queue_.asleep_ = false;
-  lock_.unlock();
-  if (wake) queue_.changed_.notify_one();
 }
 
 Group* GroupQueue::fresh() noexcept {
@@ -75,6 +71,15 @@ void GroupQueue::refuse(Code code) noexcept {
   // Under the mutex, so that a frame is refused or taken as a whole.
   const std::lock_guard guard(mutex_);
   refusal_.store(code, std::memory_order_relaxed);
+}
+
+void GroupQueue::wake() noexcept {
+  {
+    const std::lock_guard guard(mutex_);
+    if (!asleep_ || !has_jobs()) return;
+    asleep_ = false;
+  }
+  changed_.notify_one();
 }
 
 void GroupQueue::stop() noexcept {

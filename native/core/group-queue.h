@@ -1,7 +1,8 @@
 // Where sessions and the segment writer meet. Sessions, on any threads, append XML to the open group, a frame
 // at a time; the writer takes groups in order. While it writes and syncs one, the next fills: that is group
 // commit. A group never gets much larger than a fixed size, whatever is fed: what follows goes to the next
-// one. Buffers are reused.
+// one. Buffers are reused. Whoever appends says when it has appended what there is, wake(): until then the writer sleeps on,
+// so that what arrived together is committed together.
 //
 // The queue never refuses for lack of space: whoever feeds looks at uncommitted_bytes() and stops reading.
 #pragma once
@@ -97,6 +98,8 @@ class GroupQueue {
 
   // Either side.
 
+  // There may be jobs: the writer is woken if it sleeps.
+  void wake() noexcept;
   void stop() noexcept;
   bool stopping() const noexcept { return stopping_.load(std::memory_order_acquire); }
   // XML appended and not done with.

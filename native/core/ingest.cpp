@@ -3,45 +3,41 @@
 #include <algorithm>
 #include <utility>
 
+#include "listening-socket.h"
+
 namespace usher {
 
 Ingest::Ingest(IngestOptions options, IngestSink& sink) noexcept
     : sink_(sink),
-      uncommitted_bytes_max_(options.uncommitted_bytes_max),
       ops_(options.faults.empty() ? std::make_unique<FileOps>()
                                   : std::unique_ptr<FileOps>(new FaultyFileOps(std::move(options.faults)))),
       queue_(static_cast<size_t>(std::min(options.writer.segment_bytes_max, group_bytes_max))),
       shared_(options.limits, options.identity, std::move(options.clusters), queue_),
-      writer_(std::move(options.writer), queue_, *ops_, *this) {}
-
-uint64_t Ingest::open() noexcept {
-  const uint64_t connection = ++last_connection_;
-  sessions_.emplace(connection, std::make_unique<Session>(shared_, connection));
-  return connection;
-}
-
-bool Ingest::feed(uint64_t connection, std::span<const uint8_t> bytes, OutputBytes& out,
-                  FeedResult& result) noexcept {
-  const auto found = sessions_.find(connection);
-  if (found == sessions_.end()) return false;
-  Session& session = *found->second;
-  session.feed(bytes, out);
-  bool pause = false;
-  if (queue_.uncommitted_bytes() >= uncommitted_bytes_max_) {
-    paused_.store(true);
-    // The writer may have finished in between, when it didn't know that somebody waits for it.
-    pause = queue_.uncommitted_bytes() >= uncommitted_bytes_max_ || !paused_.exchange(false);
+      sockets_(shared_, options.sockets),
+      writer_(std::move(options.writer), queue_, *ops_, *this) {
+  for (uint32_t i = 0; i < options.threads; i++) {
+    loops_.push_back(
+        std::make_unique<SocketLoop>(sockets_, i, options.threads, static_cast<SocketLoopListener&>(*this)));
   }
-  result = {session.closed(), pause, session.partial_bytes(), session.greeted()};
-  return true;
 }
 
-bool Ingest::say_goodbye(uint64_t connection, Code code, std::string_view reason,
-                         std::span<const std::string> addresses, OutputBytes& out) noexcept {
-  const auto found = sessions_.find(connection);
-  if (found == sessions_.end()) return false;
-  found->second->say_goodbye(code, reason, addresses, out);
-  return true;
+FileFailure Ingest::start() noexcept {
+  for (const auto& loop : loops_) {
+    if (const FileFailure found = loop->start()) return found;
+  }
+  return writer_.start();
+}
+
+FileFailure Ingest::listen(const std::string& address, uint16_t& port) noexcept {
+  std::vector<int> fds(loops_.size());
+  if (const FileFailure found = listen_on(address, port, fds)) return found;
+  for (size_t i = 0; i < fds.size(); i++) loops_[i]->listen(fds[i]);
+  return {};
+}
+
+void Ingest::say_goodbye(Farewell farewell) noexcept {
+  const auto shared = std::make_shared<const Farewell>(std::move(farewell));
+  for (const auto& loop : loops_) loop->say(shared);
 }
 
 IngestEvents Ingest::collect() noexcept {
@@ -51,28 +47,30 @@ IngestEvents Ingest::collect() noexcept {
     std::swap(events, events_);
     ready_ = false;
   }
-  OutputBytes goodbyes;
-  std::vector<IngestEvents::Output> outputs;
-  OutputBytes bytes;
-  bytes.reserve(events.bytes.size());
-  outputs.reserve(events.outputs.size());
-  size_t begin = 0;
-  for (const IngestEvents::Output& output : events.outputs) {
-    const auto first = events.bytes.begin() + static_cast<ptrdiff_t>(begin);
-    const auto last = events.bytes.begin() + static_cast<ptrdiff_t>(output.end);
-    begin = output.end;
-    const auto found = sessions_.find(output.connection);
-    // Gone, or told about a mistake of its own after which nothing more is said.
-    if (found == sessions_.end() || found->second->closed()) continue;
-    Session& session = *found->second;
-    bytes.insert(bytes.end(), first, last);
-    session.answered(output.jobs, output.credit, bytes);
-    outputs.push_back({output.connection, bytes.size(), output.jobs, output.credit});
-    if (session.closed()) events.closes.push_back(output.connection);
-  }
-  events.bytes = std::move(bytes);
-  events.outputs = std::move(outputs);
+  const auto since = [](const std::atomic<uint64_t>& count, uint64_t& told) {
+    const uint64_t before = told;
+    told = count.load(std::memory_order_relaxed);
+    return told - before;
+  };
+  events.accepted = since(accepted_jobs_, told_accepted_);
+  events.opened = since(sockets_.opened, told_opened_);
+  events.turned_away = since(sockets_.turned_away, told_turned_away_);
   return events;
+}
+
+template <class Append>
+void Ingest::answer(const Group& group, Append append) noexcept {
+  const auto count = static_cast<uint32_t>(loops_.size());
+  for (const auto& loop : loops_) {
+    AnswerBatch batch;
+    for (const Share& share : group.shares) {
+      if (count > 1 && share.connection % count != loop->index()) continue;
+      append(share, batch.bytes);
+      if (share.credit > 0) append_credit(share.credit, batch.bytes);
+      batch.answers.push_back({share.connection, batch.bytes.size(), share.jobs, share.credit});
+    }
+    if (!batch.answers.empty()) loop->answer(std::move(batch));
+  }
 }
 
 template <class Change>
@@ -90,31 +88,17 @@ void Ingest::happen(Change change) noexcept {
 void Ingest::committed(const Group& group) noexcept {
   accepted_jobs_.fetch_add(group.jobs, std::memory_order_relaxed);
   jobs_bytes_.fetch_add(group.xml.size(), std::memory_order_relaxed);
-  happen([&group](IngestEvents& events) {
-    events.accepted += group.jobs;
-    for (const Share& share : group.shares) {
-      append_acks(group, share, events.bytes);
-      if (share.credit > 0) append_credit(share.credit, events.bytes);
-      events.outputs.push_back({share.connection, events.bytes.size(), share.jobs, share.credit});
-    }
-  });
+  answer(group, [&group](const Share& share, OutputBytes& to) { append_acks(group, share, to); });
 }
 
 void Ingest::refused(const Group& group, Code code) noexcept {
   shared_.refused_jobs.fetch_add(group.jobs, std::memory_order_relaxed);
-  happen([&group, code](IngestEvents& events) {
-    for (const Share& share : group.shares) {
-      append_refusals(group, share, code, events.bytes);
-      if (share.credit > 0) append_credit(share.credit, events.bytes);
-      events.outputs.push_back({share.connection, events.bytes.size(), share.jobs, share.credit});
-    }
-  });
+  answer(group, [&group, code](const Share& share, OutputBytes& to) { append_refusals(group, share, code, to); });
 }
 
 void Ingest::uncommitted(uint64_t bytes) noexcept {
-  if (bytes <= uncommitted_bytes_max_ / 2 && paused_.exchange(false)) {
-    happen([](IngestEvents& events) { events.resume = true; });
-  }
+  if (bytes > sockets_.limits.uncommitted_bytes_max / 2 || !sockets_.out_of_room.exchange(false)) return;
+  for (const auto& loop : loops_) loop->room();
 }
 
 void Ingest::published(uint64_t segment, uint32_t jobs, uint64_t bytes) noexcept {
@@ -145,6 +129,28 @@ void Ingest::retired() noexcept {
 
 void Ingest::stopped() noexcept {
   happen([](IngestEvents& events) { events.stopped = true; });
+}
+
+void Ingest::cut_off(uint64_t connection, Code code, std::string peer) noexcept {
+  happen([&](IngestEvents& events) {
+    if (events.cut_off.size() < IngestEvents::cut_off_max) {
+      events.cut_off.push_back({connection, code, std::move(peer)});
+    } else {
+      events.cut_off_more++;
+    }
+  });
+}
+
+void Ingest::accepting(const char* operation, int error) noexcept {
+  happen([=](IngestEvents& events) {
+    events.accept_operation = operation;
+    events.accept_error = error;
+  });
+}
+
+void Ingest::emptied() noexcept {
+  if (loops_emptied_.fetch_add(1) + 1 < loops_.size()) return;
+  happen([](IngestEvents& events) { events.emptied = true; });
 }
 
 }  // namespace usher

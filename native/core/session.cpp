@@ -35,6 +35,11 @@ void append_goodbye(Code code, std::string_view reason, std::span<const std::str
   frame.finish(static_cast<uint16_t>(count));
 }
 
+void append_preamble(uint16_t version, OutputBytes& to) noexcept {
+  to.resize(to.size() + preamble_bytes);
+  encode_preamble(version, protocol_version, std::span(to).last<preamble_bytes>());
+}
+
 }  // namespace
 
 SessionShared::SessionShared(const SessionLimits& limits_, const ServerIdentity& identity, ClusterNames clusters_,
@@ -130,9 +135,8 @@ void Session::take(std::span<const uint8_t> unit, Feed& feed) noexcept {
 void Session::take_preamble(std::span<const uint8_t> bytes, Feed& feed) noexcept {
   const Preamble preamble = parse_preamble(bytes.first<preamble_bytes>());
   const bool spoken = preamble.usher && preamble.first <= protocol_version && protocol_version <= preamble.second;
-  feed.out.resize(feed.out.size() + preamble_bytes);
-  encode_preamble(spoken ? protocol_version : 0, protocol_version,
-                  std::span(feed.out).last<preamble_bytes>());
+  append_preamble(spoken ? protocol_version : 0, feed.out);
+  preamble_said_ = true;
   if (!preamble.usher) {
     fail(Code::not_usher, "the first bytes are not the preamble of this protocol", feed);
   } else if (!spoken) {
@@ -287,11 +291,27 @@ void Session::leave_if_answered(OutputBytes& out) noexcept {
 
 void Session::say_goodbye(Code code, std::string_view reason, std::span<const std::string> addresses,
                           OutputBytes& out) noexcept {
-  // Before the producer's preamble nothing may be said to it.
-  if (phase_ == Phase::closed || phase_ == Phase::preamble) return;
+  if (phase_ == Phase::closed) return;
+  begin_saying(out);
+  // Before the producer's preamble nothing more may be said to it.
+  if (phase_ != Phase::preamble) append_goodbye(code, reason, addresses, out);
   refusal_ = code;
   said_goodbye_ = true;
-  append_goodbye(code, reason, addresses, out);
+  if (greeted_) return;
+  phase_ = Phase::closed;
+  drop_partial();
+}
+
+void Session::end(Code code, std::string_view message, OutputBytes& out) noexcept {
+  if (phase_ == Phase::closed) return;
+  Feed feed{out, {}};
+  fail(code, message, feed);
+  drop_partial();
+}
+
+void Session::begin_saying(OutputBytes& out) noexcept {
+  if (!preamble_said_) append_preamble(0, out);
+  preamble_said_ = true;
 }
 
 void Session::flush(Feed& feed) noexcept {
@@ -307,7 +327,9 @@ void Session::flush(Feed& feed) noexcept {
 
 void Session::fail(Code code, std::string_view message, Feed& feed) noexcept {
   flush(feed);
+  begin_saying(feed.out);
   append_error(code, message, feed.out);
+  failure_ = code;
   phase_ = Phase::closed;
 }
 

@@ -70,12 +70,17 @@ class Session {
   // when these answers are about to be sent. Appends a GOODBYE if the producer waits for one, and the session
   // is closed.
   void answered(uint32_t jobs, uint64_t credit, OutputBytes& out) noexcept;
-  // Appends a GOODBYE to the producer; from now on jobs are refused with this code.
+  // Appends a GOODBYE to the producer; from now on jobs are refused with this code. One that hasn't introduced itself is
+  // closed.
   void say_goodbye(Code code, std::string_view reason, std::span<const std::string> addresses,
                    OutputBytes& out) noexcept;
+  // Appends an ERROR, for what the owner of the connection decides (time-outs and the like), and closes.
+  void end(Code code, std::string_view message, OutputBytes& out) noexcept;
 
   // The connection is to be closed once what was appended to `out` has been sent.
   bool closed() const noexcept { return phase_ == Phase::closed; }
+  // With which ERROR it was closed; Code::none: with none.
+  Code failure() const noexcept { return failure_; }
   bool greeted() const noexcept { return greeted_; }
   size_t partial_bytes() const noexcept { return partial_.size(); }
   uint64_t unanswered_jobs() const noexcept { return unanswered_jobs_; }
@@ -94,6 +99,8 @@ class Session {
   // Bytes of the preamble or frame that begins with `have`, as far as that is known by now; 0 after an error.
   size_t unit_bytes(std::span<const uint8_t> have, Feed& feed) noexcept;
   // Of a unit of `needed` bytes, as far as that is known.
+  // Whatever usher sends begins with its preamble; where none was agreed on, with the one of version 0.
+  void begin_saying(OutputBytes& out) noexcept;
   bool keep_partial(std::span<const uint8_t> bytes, size_t needed, Feed& feed) noexcept;
   void drop_partial() noexcept;
   void take(std::span<const uint8_t> unit, Feed& feed) noexcept;
@@ -111,9 +118,11 @@ class Session {
   const uint64_t connection_;
   Phase phase_ = Phase::preamble;
   bool greeted_ = false;
+  bool preamble_said_ = false;
   bool said_goodbye_ = false;
   // Set by say_goodbye.
   Code refusal_ = Code::none;
+  Code failure_ = Code::none;
   uint64_t producer_ = 0;
   // What the producer may still send.
   uint64_t credit_ = 0;

@@ -274,6 +274,11 @@ struct Fixture {
   // One frame of these jobs; false when they are refused at the door.
   bool send(std::initializer_list<uint64_t> sequences) { return send(std::vector<uint64_t>(sequences)); }
   bool send(const std::vector<uint64_t>& sequences) {
+    const bool taken = append(sequences);
+    queue.wake();
+    return taken;
+  }
+  bool append(const std::vector<uint64_t>& sequences) {
     GroupQueue::Appender appender(queue, 1, cursor);
     if (appender.refusal() != Code::none) return false;
     for (const uint64_t sequence : sequences) {
@@ -717,11 +722,14 @@ TEST("many threads append at once, and each job is committed once") {
           auto& self = *static_cast<Feeder*>(argument);
           ShareCursor cursor;
           for (uint64_t i = self.first; i < self.first + 1000; i++) {
-            GroupQueue::Appender appender(self.fixture->queue, self.first, cursor);
-            const std::string line = "<job seq=\"" + std::to_string(i) + "\"/>\n";
-            uint8_t* room = appender.room(line.size());
-            std::copy(line.begin(), line.end(), room);
-            appender.add(room + line.size(), i);
+            {
+              GroupQueue::Appender appender(self.fixture->queue, self.first, cursor);
+              const std::string line = "<job seq=\"" + std::to_string(i) + "\"/>\n";
+              uint8_t* room = appender.room(line.size());
+              std::copy(line.begin(), line.end(), room);
+              appender.add(room + line.size(), i);
+            }
+            self.fixture->queue.wake();
           }
           return nullptr;
         },

@@ -148,8 +148,46 @@ TEST("nothing is said before the preamble is complete") {
   Bytes out;
   session.feed(bytes_of("GET / H"), out);
   CHECK(out.empty());
-  session.say_goodbye(Code::draining, "", {}, out);
-  CHECK(out.empty());
+}
+
+TEST("whom usher ends before anything was said is sent its preamble first") {
+  for (const bool greeting : {false, true}) {
+    Server server;
+    Session session(server.shared, 1);
+    Bytes out;
+    session.feed(greeting ? preamble() : bytes_of("USH"), out);
+    Session other(server.shared, 2);
+    Bytes goodbye;
+    other.feed(greeting ? preamble() : bytes_of("USH"), goodbye);
+    session.end(Code::hello_timeout, "late", out);
+    const Answers ended = read_answers(out, true);
+    CHECK(ended.sound && ended.preamble);
+    CHECK_EQ(ended.version, greeting ? 1 : 0);
+    CHECK_EQ(ended.error, static_cast<uint16_t>(Code::hello_timeout));
+    CHECK(session.closed() && session.failure() == Code::hello_timeout);
+    // Whoever hasn't sent its preamble is told nothing else in a goodbye.
+    other.say_goodbye(Code::draining, "", {}, goodbye);
+    const Answers said = read_answers(goodbye, true);
+    CHECK(said.preamble && other.closed());
+    CHECK_EQ(said.version, greeting ? 1 : 0);
+    CHECK_EQ(said.goodbyes, greeting ? 1 : 0);
+    CHECK_EQ(server.shared.partial_bytes.load(), 0);
+    const size_t all = out.size();
+    session.end(Code::idle_timeout, "again", out);
+    CHECK_EQ(out.size(), all);
+  }
+}
+
+TEST("an incomplete preamble that there is no memory for is told so behind usher's own") {
+  SessionLimits limits = small_limits;
+  limits.partial_bytes_max = 0;
+  Server server(limits);
+  Session session(server.shared, 1);
+  Bytes out;
+  session.feed(bytes_of("USH"), out);
+  const Answers answers = read_answers(out, true);
+  CHECK(answers.sound && answers.preamble);
+  CHECK_EQ(answers.error, static_cast<uint16_t>(Code::memory_exhausted));
 }
 
 TEST("a greeting that isn't one is told so") {

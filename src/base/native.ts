@@ -93,7 +93,14 @@ export interface IngestOptions {
   /** First credit of each connection, in bytes; at least frameBytesMax + 12. */
   readonly creditBytes: number
   readonly idleMs: number
-  /** XML waiting for its sync beyond which no more is read (`pause`). */
+  /** Threads that hold producers' connections. */
+  readonly threads: number
+  readonly connectionsMax: number
+  readonly helloTimeoutMs: number
+  readonly frameTimeoutMs: number
+  /** Answers that a producer may leave unread. */
+  readonly outputBytesMax: number
+  /** XML waiting for its sync beyond which no more is read. */
   readonly uncommittedBytesMax: number
   /** All incomplete frames of all connections together. */
   readonly partialBytesMax: number
@@ -120,10 +127,16 @@ export interface PublishedSegment {
 
 /** A batch of what happened since the last one; delivered on the JavaScript thread. */
 export interface IngestEvents {
-  /** Bytes to be written to connections: acks, refusals, credit. */
-  readonly outputs: readonly { readonly connection: number; readonly bytes: Buffer }[]
-  /** Connections to be closed once their output is written (after a producer's GOODBYE is answered). */
-  readonly closes: readonly number[]
+  /** Connections since the last event: accepted, and turned away because there were too many. */
+  readonly opened: number
+  readonly turnedAway: number
+  /** Those that were told a code (docs/protocol.md) and closed; no more than a hundred, and how many more. */
+  readonly cutOff: readonly { readonly connection: number; readonly code: number; readonly peer: string }[]
+  readonly cutOffMore: number
+  /** Connections can't be accepted, which is tried again; errno null: they can again; null: no change. */
+  readonly listener: { readonly operation: string; readonly errno: string | null } | null
+  /** The goodbye has been said, and the last connection has gone. */
+  readonly emptied: boolean
   readonly published: readonly PublishedSegment[]
   /** Numbers given up after a failure. Where there is an `.xml.part`, its whole commits hold what was acknowledged. */
   readonly abandoned: readonly number[]
@@ -133,23 +146,8 @@ export interface IngestEvents {
   readonly failure: { readonly code: 'store_full' | 'store_failing'; readonly operation: string; readonly errno: string } | null
   /** The writer works again. */
   readonly recovered: boolean
-  /** Reading may go on (uncommitted bytes are low again). */
-  readonly resume: boolean
   /** The accept lease had run out, at an ack or between two presence writes: nothing is acked any more. Start a new instance. */
   readonly retired: boolean
-}
-
-export interface FeedResult {
-  /** To be written to the connection at once; null: nothing. */
-  readonly output: Buffer | null
-  /** Close the connection after the output (a protocol error or a finished goodbye). */
-  readonly close: boolean
-  /** Stop reading from every connection until an event says `resume`. */
-  readonly pause: boolean
-  /** Bytes of an incomplete frame now held for the connection; 0 when it is between frames. */
-  readonly partialBytes: number
-  /** HELLO has been seen. */
-  readonly greeted: boolean
 }
 
 export interface IngestStats {
@@ -166,20 +164,14 @@ export interface IngestStats {
 }
 
 export interface Ingest {
-  /** A new connection; returns its number, never reused. */
-  open(): number
-  /** Takes the bytes as they were read, whole or cut anywhere. The buffer may be reused on return. */
-  feed(connection: number, bytes: Uint8Array): FeedResult
-  /** The connection is gone; what it sent is committed all the same, answers are dropped. */
-  close(connection: number): void
-  /** An ERROR frame with this code, for time-outs and the like that the caller decides. */
-  errorFrame(code: number, message: string): Buffer
-  /** A GOODBYE frame; from then on JOBS of this connection are refused with this code. */
-  goodbye(connection: number, code: number, reason: string, addresses: readonly string[]): Buffer
+  /** Accepts connections on a numeric address, once; port 0 takes any free one. Returns the port. Throws with an errno as code. */
+  listen(address: string, port: number): number
+  /** Accepts no more connections, refuses jobs with this code, and says so to everybody, once. Who stays is cut off after `withinMs`. */
+  goodbye(code: number, reason: string, addresses: readonly string[], withinMs: number): void
   /** A presence write that began at this boot time (bootMs()) has succeeded. */
   presenceWritten(atBootMs: number): void
   stats(): IngestStats
-  /** Commits and seals what there is, delivers the events, then calls back. No feed() after it. */
+  /** Commits and seals what there is, delivers the events, closes what is still connected, then calls back. */
   stop(done: () => void): void
 }
 

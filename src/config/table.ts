@@ -125,6 +125,12 @@ export const topKeys = {
 } as const
 
 export const sections = {
+  accept: {
+    threads: key('threads', count(1, 64), "Threads that hold producers' connections.", {
+      default: { text: 'one for each four CPUs, 1 to 4', of: () => Math.min(4, Math.max(1, Math.floor(availableParallelism() / 4))) },
+      shared: false,
+    }),
+  },
   limits: {
     frame_bytes: key('frameBytesMax', bytes(4_096, 64 * MiB), 'Largest payload of a frame.', { default: '1 MiB' }),
     frame_jobs: key('frameJobsMax', count(1, 65_535), 'Most jobs in a frame.', { default: 4_096 }),

@@ -6,12 +6,13 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { codeOfWire } from '../../../src/base/errors.ts'
 import { native } from '../../../src/base/native.ts'
-import type { Ingest, IngestEvents } from '../../../src/base/native.ts'
+import type { Ingest } from '../../../src/base/native.ts'
 import { ByteWriter } from '../../../src/protocol/byte-writer.ts'
 import { encodeFrame, encodePreamble, FrameDecoder, frameTypes } from '../../../src/protocol/frame.ts'
 import { encodeJob } from '../../../src/protocol/job-encoder.ts'
 import { decodeMessage, encodeMessage, type Message } from '../../../src/protocol/messages.ts'
 import { bytes, field, greeting, pair, rawJob } from '../../vectors/build.ts'
+import { RawConnection } from '../../support/raw-connection.ts'
 import { rowsUnder } from './pages.ts'
 
 const jobBytesMax = 1024
@@ -21,8 +22,7 @@ const frameJobsMax = 4
 class Acceptor {
   readonly folder = mkdtempSync(join(tmpdir(), 'usher-docs-'))
   readonly #ingest: Ingest
-  readonly #outputs = new Map<number, Buffer[]>()
-  #heard: (() => void)[] = []
+  readonly #address: string
 
   constructor(clusters: readonly string[]) {
     this.#ingest = new native.Ingest(
@@ -41,6 +41,11 @@ class Acceptor {
         jobBytesMax,
         creditBytes: 4108,
         idleMs: 60_000,
+        threads: 1,
+        connectionsMax: 1000,
+        helloTimeoutMs: 60_000,
+        frameTimeoutMs: 60_000,
+        outputBytesMax: 1 << 20,
         uncommittedBytesMax: 1 << 20,
         partialBytesMax: 1 << 20,
         segmentBytesMax: 1 << 20,
@@ -50,34 +55,38 @@ class Acceptor {
         acceptLeaseMs: 60_000,
         retryMs: 100,
       },
-      (events) => this.#hear(events),
+      () => undefined,
     )
     this.#ingest.presenceWritten(native.bootMs())
+    this.#address = `127.0.0.1:${this.#ingest.listen('127.0.0.1', 0)}`
   }
 
-  /** All that is answered to these bytes on a new connection: at once, and until `until` is satisfied. */
-  async answers(sent: Uint8Array, until: (bytes: Buffer) => boolean = () => true): Promise<{ bytes: Buffer; messages: Message[]; closed: boolean }> {
-    const connection = this.#ingest.open()
-    const parts: Buffer[] = []
-    this.#outputs.set(connection, parts)
-    const { output, close } = this.#ingest.feed(connection, sent)
-    if (output !== null) parts.unshift(output)
-    while (!until(Buffer.concat(parts))) await new Promise<void>((resolve) => this.#heard.push(resolve))
-    this.#ingest.close(connection)
-    const all = Buffer.concat(parts)
+  /** All that is answered to these bytes on a new connection: at once, or until `until` is satisfied. */
+  async answers(sent: Uint8Array, until?: (bytes: Buffer) => boolean): Promise<{ bytes: Buffer; messages: Message[]; closed: boolean }> {
+    const connection = new RawConnection(this.#address)
+    const heard = async (enough: () => boolean): Promise<void> => {
+      while (!connection.closed && !enough()) await new Promise((resolve) => setImmediate(resolve))
+    }
+    connection.write(sent)
+    // What is answered at once is there when something that is sent behind it is answered.
+    const marker = encodeMessage({ type: 'PONG', token: 0x6d61726b6572n })
+    const last = (): number => connection.received.indexOf(marker)
+    await heard(() => (until === undefined ? connection.received.length > 0 : until(connection.received)))
+    if (until === undefined) {
+      connection.write(encodeMessage({ type: 'PING', token: 0x6d61726b6572n }))
+      await heard(() => last() >= 0)
+    }
+    connection.destroy()
+    const { received, closed } = connection
+    const all = last() < 0 ? received : Buffer.concat([received.subarray(0, last()), received.subarray(last() + marker.length)])
     const messages: Message[] = []
     new FrameDecoder({ payloadBytesMax: 4096, onPreamble: () => undefined, onFrame: (frame) => messages.push(decodeMessage(frame)) }).push(all)
-    return { bytes: all, messages, closed: close }
+    return { bytes: all, messages, closed }
   }
 
   async close(): Promise<void> {
     await new Promise<void>((resolve) => this.#ingest.stop(resolve))
     rmSync(this.folder, { recursive: true })
-  }
-
-  #hear(events: IngestEvents): void {
-    for (const { connection, bytes: part } of events.outputs) this.#outputs.get(connection)?.push(part)
-    for (const resolve of this.#heard.splice(0)) resolve()
   }
 }
 
