@@ -6,7 +6,6 @@
 
 import type { Clock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
-import type { SeenIds } from '../base/native.ts'
 import { Wakeup } from '../base/wakeup.ts'
 import { formatSegment } from '../store/layout.ts'
 import type { Books, SegmentBook } from './books.ts'
@@ -15,6 +14,7 @@ import { enter } from './ledger.ts'
 import type { Ledger, Unstamped } from './ledger.ts'
 import { countOf, runsOf } from './records.ts'
 import type { Runs } from './records.ts'
+import type { RememberedIds } from './remembered-ids.ts'
 
 /** How far an instance's segments are known to go. */
 export interface Published {
@@ -34,7 +34,7 @@ export type SegmentContent =
 export interface FeederOptions {
   readonly books: Books
   readonly ledger: Ledger
-  readonly seen: SeenIds
+  readonly ids: RememberedIds
   readonly clock: Clock
   /** What there is now; may wait for adoption in the background and name more the next time. */
   readonly published: () => Promise<readonly Published[]>
@@ -103,7 +103,7 @@ export class Feeder {
   }
 
   async #admit(instance: string, number: number): Promise<boolean> {
-    const { books, read, onAdmitted, seen, log } = this.#options
+    const { books, read, onAdmitted, ids, clock, log } = this.#options
     const of = formatSegment(instance, number)
     let content: SegmentContent
     let lines: Lines | null = null
@@ -122,7 +122,7 @@ export class Feeder {
       return true
     }
     const { index } = lines
-    const verdicts = seen.admit(index.producers, index.sequences, index.digests)
+    const verdicts = ids.admit(clock.wallMs(), index.producers, index.sequences, index.digests)
     const duplicates = matching(verdicts, 1)
     const conflicts = matching(verdicts, 2)
     await this.#write([

@@ -114,7 +114,7 @@ export class Leadership {
       return
     }
     const ids = history.ids!
-    const feeder = this.#createFeeder(ledger, ids.seen)
+    const feeder = this.#createFeeder(ledger, ids)
     this.#feeder = feeder
     for (const segment of this.#books.segments.values()) this.#takeOver(segment)
     for (const { aftercare } of this.#clusters.values()) aftercare.start()
@@ -200,12 +200,12 @@ export class Leadership {
     return { dispatcher, doubt, aftercare }
   }
 
-  #createFeeder(ledger: Ledger, seen: SeenIds): Feeder {
+  #createFeeder(ledger: Ledger, ids: RememberedIds): Feeder {
     const { clock, read, published, pollMs, log } = this.#options
     return new Feeder({
       books: this.#books,
       ledger,
-      seen,
+      ids,
       clock,
       published: () => published(this.#books),
       read,

@@ -39,6 +39,15 @@ export class RememberedIds {
     this.seen.admit(segment.producers, segment.sequences, digests)
   }
 
+  /**
+   * Admits ids at that time: answers for each as SeenIds does. They are of that time, however long the last tick is ago: a
+   * snapshot can take its time on a slow store, and a host can have stood still.
+   */
+  admit(wallMs: number, producers: BigUint64Array, sequences: BigUint64Array, digests: BigUint64Array): Uint8Array {
+    this.tick(wallMs)
+    return this.seen.admit(producers, sequences, digests)
+  }
+
   /** It is so late now: begins new slices where they are due, or where the present one has grown too large. */
   tick(wallMs: number): void {
     if (this.#sinceMs === 0) this.#sinceMs = wallMs
@@ -62,11 +71,14 @@ export class RememberedIds {
     return this.#forgetting
   }
 
-  /** What there is now, and perhaps what comes while it is saved. */
+  /**
+   * What there is now, and perhaps what comes while it is saved. The time of their ages comes last: slices that begin meanwhile
+   * make what was saved before them younger than it is, and never older.
+   */
   *save(pieceBytes: number): Generator<IdsRecord> {
-    yield { k: 'generation', sinceMs: this.#sinceMs }
     this.seen.beginSave()
     for (let piece = this.seen.save(pieceBytes); piece !== null; piece = this.seen.save(pieceBytes)) yield { k: 'ids', piece: piece.toString('base64') }
+    yield { k: 'generation', sinceMs: this.#sinceMs }
   }
 
   /** False: it can't be what was saved. */

@@ -3,7 +3,7 @@
 //   snapshot                                     what it is and which bytes of the ledger it covers
 //   books, terms, requests, asides, instances    the books but for their segments
 //   finished, segment                            the segments
-//   generation, ids                              the ids that have been seen, as pieces of native/core/seen-ids.h
+//   ids, generation                              the ids that have been seen, as pieces of native/core/seen-ids.h
 //   end                                          it is whole
 //
 // Numbers in columns are base64 of their bytes, little-endian. Ids may have been admitted later than the point, but not
