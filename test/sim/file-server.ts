@@ -50,6 +50,8 @@ export class FileServer {
   /** Down: every request waits, as with a hard mount. */
   up = true
   full = false
+  /** Called before a name of a file goes. */
+  onUnlink: ((path: string, node: Inode) => void) | null = null
   #ids = 1
   readonly nodes = new Map<string, Inode>([['', new Inode(1, true)]])
 
@@ -89,7 +91,9 @@ export class FileServer {
   }
 
   unlink(path: string): void {
-    this.find(path).links -= 1
+    const node = this.find(path)
+    this.onUnlink?.(path, node)
+    node.links -= 1
     this.#forget(path)
   }
 

@@ -25,6 +25,7 @@ export interface IngestOptions {
   readonly retryMs: number
   /** Off: a switch that shows what the accept lease is for. */
   readonly checksLease: boolean
+  readonly onAcknowledged: (number: number, jobs: readonly SentJob[]) => void
   readonly onPublished: (number: number) => void
   readonly onAbandoned: (number: number) => void
   readonly onFailing: (failing: boolean) => void
@@ -162,7 +163,10 @@ export class Ingest {
     }
     if (!this.#leaseHolds()) return this.#retire()
     segment.acknowledged = true
-    for (const group of groups) group.answer(true)
+    for (const group of groups) {
+      this.#options.onAcknowledged(segment.number, group.jobs)
+      group.answer(true)
+    }
     if (sealing) await this.#publish()
   }
 

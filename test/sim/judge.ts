@@ -13,6 +13,7 @@ interface Known {
   readonly acked: Set<string>
   /** Cluster jobs of this id, those that their cluster has forgotten left out. */
   taken: number
+  takenAtMs: number
   takenContent: string | null
 }
 
@@ -34,7 +35,7 @@ export class Judge {
 
   sends(job: SentJob): void {
     let known = this.jobs.get(job.id)
-    if (known === undefined) this.jobs.set(job.id, (known = { contents: new Map(), acked: new Set(), taken: 0, takenContent: null }))
+    if (known === undefined) this.jobs.set(job.id, (known = { contents: new Map(), acked: new Set(), taken: 0, takenAtMs: 0, takenContent: null }))
     known.contents.set(job.content, job)
   }
 
@@ -82,6 +83,7 @@ export class Judge {
       this.world.violate('same id, other content: refused', `${id} was taken with ${known.takenContent} and now with ${content}`)
     }
     known.takenContent = content
+    known.takenAtMs = this.world.time.now
   }
 
   forgets(id: string): void {

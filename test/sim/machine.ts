@@ -119,7 +119,9 @@ export class Host {
   /** How fast its clocks run. */
   readonly rate: number
   readonly #bootOffset: number
-  wallOffsetMs = 0
+  #wallOffsetMs = 0
+  /** How far its wall clock was ever ahead of true time, less where it was behind. */
+  readonly #ahead = { low: Number.POSITIVE_INFINITY, high: Number.NEGATIVE_INFINITY }
   kernel = new Life()
   bootId = ''
   pids = 100
@@ -146,6 +148,29 @@ export class Host {
 
   get wallMs(): number {
     return 1_795_400_000_000 + Math.floor(this.world.time.now * this.rate + this.wallOffsetMs)
+  }
+
+  get wallOffsetMs(): number {
+    return this.#wallOffsetMs
+  }
+
+  set wallOffsetMs(ms: number) {
+    if (this.world.time.now > 0) this.#noteAhead()
+    this.#wallOffsetMs = ms
+    this.#noteAhead()
+  }
+
+  get wallAheadMs(): { readonly low: number; readonly high: number } {
+    this.#noteAhead()
+    return this.#ahead
+  }
+
+  /** Between two jumps it only ever goes one way. */
+  #noteAhead(): void {
+    const { now } = this.world.time
+    const ahead = now * (this.rate - 1) + this.#wallOffsetMs
+    this.#ahead.low = Math.min(this.#ahead.low, ahead)
+    this.#ahead.high = Math.max(this.#ahead.high, ahead)
   }
 
   get running(): boolean {

@@ -9,10 +9,12 @@ import { Judge } from './judge.ts'
 import { Host } from './machine.ts'
 import type { Proc } from './machine.ts'
 import { Producer } from './producer.ts'
+import { Removals } from './removals.ts'
 import { drawScenario } from './scenario.ts'
 import type { Blow, Leaning, Scenario } from './scenario.ts'
-import { root, Serve, storeUuid } from './serve.ts'
+import { Serve, storeUuid } from './serve.ts'
 import type { Weakening } from './serve.ts'
+import { root } from './truth.ts'
 import { examine, instancesLeft, jobsInDoubt, replayDiffers } from './verdict.ts'
 import { noClusterFaults, noFileFaults, World } from './world.ts'
 import type { Violation } from './world.ts'
@@ -46,7 +48,7 @@ export const run = (options: RunOptions): Outcome => {
   const chance = new Chance(options.seed)
   const world = new World(options.seed, chance, options.verbose ?? false)
   const scenario = drawScenario(chance, options.leaning ?? {}, options.abortive ?? true)
-  const simulation = new Simulation(world, scenario, options.weakening ?? {}, compactionOf(options.seed))
+  const simulation = new Simulation(world, scenario, options.weakening ?? {}, compactionOf(options.seed), options.leaning?.retentionMs ?? retentionOf(options.seed))
   simulation.play()
   return {
     seed: options.seed,
@@ -62,6 +64,17 @@ export const run = (options: RunOptions): Outcome => {
 /** In two of five seeds a leader writes snapshots all the time, so that most that follow begin from one. By the seed, not by chance. */
 const compactionOf = (seed: number): CandidatePace['compaction'] => ([2, 3].includes(seed % 5) ? { growthBytesMin: 600, filesMax: 2 } : undefined)
 
+const retentionMsMax = 7 * 86_400_000
+
+/**
+ * In one of eight seeds what is finished is removed within their short lives: in most of these a leader writes snapshots all the
+ * time as well. By the seed, too. The shorter the retention, the more there is to do for each second.
+ */
+const retentionOf = (seed: number): number => {
+  if (seed % 10 !== 2 && seed % 40 !== 9) return retentionMsMax
+  return [500, 1000, 1500, 3000][Math.floor(seed / 40) % 4]!
+}
+
 class Simulation {
   readonly world: World
   readonly judge: Judge
@@ -70,11 +83,12 @@ class Simulation {
   readonly #serves: Serve[] = []
   readonly #clusters: Cluster[]
   readonly #producers: Producer[]
+  readonly #removals: Removals
   /** What is to be undone when the world is healed. */
   readonly #cures = new Set<() => void>()
   #decidedAtMs = 0
 
-  constructor(world: World, scenario: Scenario, weakening: Weakening, compaction: CandidatePace['compaction']) {
+  constructor(world: World, scenario: Scenario, weakening: Weakening, compaction: CandidatePace['compaction'], retentionMs: number) {
     this.world = world
     this.judge = new Judge(world)
     this.#scenario = scenario
@@ -82,7 +96,10 @@ class Simulation {
     const { server } = world
     for (const path of [root, ...['claims', 'terms', 'hosts', 'ledger', 'requests'].map((name) => `${root}/${name}`)]) server.mkdir(path)
     server.create(`${root}/store.json`).write(Buffer.from(`{"format":1,"uuid":"${storeUuid}","created":"","by":"a"}\n`), 0)
+    this.#removals = new Removals(world, this.judge, this.#hosts, retentionMs)
     const settings = {
+      retentionMs,
+      removals: this.#removals,
       leaseMs: scenario.leaseMs,
       acceptLeaseMs: scenario.acceptLeaseMs,
       sealIntervalMs: scenario.sealIntervalMs,
@@ -117,8 +134,9 @@ class Simulation {
     if (world.violation !== null) return
     this.#heal()
     this.#drain()
+    if (world.violation === null) this.#awaitRemoval()
     if (world.violation === null) this.#compare()
-    if (world.violation === null) examine(world, this.judge)
+    if (world.violation === null) examine(world, this.judge, this.#removals)
     for (const host of this.#hosts) for (const proc of [...host.procs.values()]) proc.dead = true
   }
 
@@ -277,6 +295,22 @@ class Simulation {
       }
       time.run(Math.min(untilMs, time.now + 200), () => world.violation !== null)
       if (time.now > untilMs - drainMsMax + decideAfterMs) this.#decide()
+    }
+  }
+
+  /** Where that doesn't take long, all that is finished must go. */
+  #awaitRemoval(): void {
+    const { world } = this
+    const { time } = world
+    const { retentionMs } = this.#removals
+    if (retentionMs > 1000) return
+    const untilMs = time.now + drainMsMax
+    while (world.violation === null) {
+      const books = this.#leading()
+      const left = books === null ? ['nobody leads'] : [...books.finished.instances()]
+      if (left.length === 0) return
+      if (time.now >= untilMs) world.violate('what is finished is removed in bounded time', left.join(' '))
+      else time.run(time.now + 100, () => world.violation !== null)
     }
   }
 

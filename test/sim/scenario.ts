@@ -53,6 +53,8 @@ export interface Leaning {
   readonly hosts?: number
   readonly confirms?: boolean
   readonly resends?: number
+  /** Where this is left out the seed says. */
+  readonly retentionMs?: number
 }
 
 const strikes: readonly (readonly [Strike, number])[] = [

@@ -25,10 +25,11 @@ import { Ingest } from './ingest.ts'
 import type { Group } from './ingest.ts'
 import { Proc } from './machine.ts'
 import type { Host } from './machine.ts'
+import type { Removals } from './removals.ts'
 import { SegmentTransforms } from './transform.ts'
+import { root } from './truth.ts'
 import type { World } from './world.ts'
 
-export const root = '/store'
 export const storeUuid = '5a6b7c8d-0000-4000-8000-000000000001'
 
 export interface Seams {
@@ -56,6 +57,8 @@ export interface ServeSettings {
   readonly sealIntervalMs: number
   readonly pace: CandidatePace
   readonly windowBytesMax: number
+  readonly retentionMs: number
+  readonly removals: Removals
   readonly weakening: Weakening
 }
 
@@ -185,6 +188,7 @@ class SimulatedInstance {
       sealIntervalMs: settings.sealIntervalMs,
       retryMs: 300,
       checksLease: settings.weakening.acceptLeaseUnchecked !== true,
+      onAcknowledged: (number, jobs) => settings.removals.acknowledges(`${this.name}/${number}`, jobs.map(({ id }) => id)),
       onPublished: (number) => this.#transform(number, false),
       onAbandoned: (number) => {
         this.world.count('segments given up')
@@ -425,7 +429,7 @@ class SubmitterKeeper {
 
   #startMessage(): StartMessage {
     const { host } = this.#parent
-    const { leaseMs, acceptLeaseMs, windowBytesMax } = this.#settings
+    const { leaseMs, acceptLeaseMs, windowBytesMax, retentionMs } = this.#settings
     return {
       type: 'start',
       directory: root,
@@ -438,8 +442,7 @@ class SubmitterKeeper {
       windowBytesMax,
       retryMinMs: 50,
       retryMaxMs: 500,
-      // Longer than any run: the end of a run is judged by all that the ledger ever held.
-      retentionMs: 7 * 86_400_000,
+      retentionMs,
       published: this.#options.published(),
     }
   }
@@ -447,8 +450,8 @@ class SubmitterKeeper {
   #begin(proc: Proc, start: StartMessage): void {
     const { host } = proc
     const { world } = host
-    const { weakening, pace } = this.#settings
-    const files = this.#mount.operationsOf(proc)
+    const { weakening, pace, removals } = this.#settings
+    const files = removals.watch(this.#mount.operationsOf(proc))
     const nonce = (): string => world.chance.hex(16)
     const own: Seams = {
       clock: proc.clock,

@@ -8,8 +8,8 @@ import { DirectoryStore } from '../../src/store/directory-store.ts'
 import type { Appender, ClaimOptions, ClaimResult } from '../../src/store/store.ts'
 import type { RunOptions } from './run.ts'
 import type { Leaning } from './scenario.ts'
-import { root } from './serve.ts'
 import type { Seams, Weakening } from './serve.ts'
+import { root } from './truth.ts'
 import type { Invariant } from './world.ts'
 
 export interface Switch {
@@ -72,6 +72,29 @@ class HastyStore extends DirectoryStore {
     }
   }
 }
+
+/** Takes the files of the next segment with those of one that is finished. */
+class CarelessStore extends DirectoryStore {
+  override async remove(name: string): Promise<void> {
+    await super.remove(name)
+    const next = name.replace(/[0-9]{10}(?=\.(?:xml|jsonl)$)/, (number) => String(Number(number) + 1).padStart(10, '0'))
+    if (name.startsWith('hosts/') && next !== name) await super.remove(next)
+  }
+}
+
+/** Takes the newest snapshot with the oldest. */
+class ForgetfulStore extends DirectoryStore {
+  override async remove(name: string): Promise<void> {
+    await super.remove(name)
+    if (!name.endsWith('.snapshot')) return
+    const directory = name.slice(0, name.lastIndexOf('/'))
+    const newest = (await this.list(directory)).filter((file) => file.endsWith('.snapshot')).at(-1)
+    if (newest !== undefined) await super.remove(`${directory}/${newest}`)
+  }
+}
+
+/** Its wall clock runs at twice its rate. */
+const hurried = (own: Seams): Seams => ({ ...own, clock: { ...own.clock, wallMs: () => own.clock.wallMs() + own.clock.nowMs() } })
 
 /** Lets a lease begin when link(2) has returned: the clock shows less by as much as the newest link took. */
 const countedFromAfter = ({ clock, store, deadline }: Seams): Seams => {
@@ -224,6 +247,24 @@ export const switches: readonly Switch[] = [
     from: 1,
     seeds: 2000,
   },
+  {
+    name: 'removing only what is finished',
+    instead: 'the next segment goes with a finished one',
+    leaning: { retentionMs: 500 },
+    weakening: { store: (files, nonce) => new CarelessStore(root, files, nonce) },
+    breaks: ['nothing unfinished is removed'],
+    from: 1,
+    seeds: 2000,
+  },
+  {
+    name: 'keeping two snapshots',
+    instead: 'the newest snapshot goes with the oldest',
+    leaning: { retentionMs: 500 },
+    weakening: { store: (files, nonce) => new ForgetfulStore(root, files, nonce) },
+    breaks: ['what is removed from the ledger changes nothing'],
+    from: 1,
+    seeds: 2000,
+  },
 ]
 
 /** Not shown yet: no seed is known that breaks an invariant without it. To be searched for: `main.js switch nonce 1 1000000`. */
@@ -248,6 +289,15 @@ export const limits: readonly Switch[] = [
     weakening: {},
     breaks: twoLeaders,
     from: 54,
+    seeds: 2000,
+  },
+  {
+    name: 'wall clocks that agree',
+    instead: 'wall clocks that are minutes apart and run at twice their rate',
+    leaning: { retentionMs: 3000 },
+    weakening: { seams: hurried },
+    breaks: ['nothing is removed before its time'],
+    from: 1,
     seeds: 2000,
   },
 ]

@@ -64,7 +64,9 @@ export type Invariant =
   | 'never two submitters at once'
   | 'no promise is rejected unheard'
   | 'no submission from a superseded term'
+  | 'nothing is removed before its time'
   | 'nothing unexpected'
+  | 'nothing unfinished is removed'
   | 'replay of the ledger gives the leader’s books'
   | 'same id, other content: refused'
   | 'segments can be read'
@@ -72,6 +74,8 @@ export type Invariant =
   | 'the audit balances'
   | 'the ledger can be read'
   | 'the store is the store'
+  | 'what is finished is removed in bounded time'
+  | 'what is removed from the ledger changes nothing'
 
 /** A broken invariant. */
 export interface Violation {
