@@ -13,6 +13,8 @@ interface Request<T> {
   readonly name: string
   readonly durable: boolean
   readonly perform: () => T
+  /** Names that it changes: what the client remembers of them ends with the answer. */
+  readonly changes: readonly string[]
   readonly resolve: (value: T) => void
   readonly reject: (error: unknown) => void
   performed: boolean
@@ -32,6 +34,10 @@ interface Page {
 const staleMsMax = 60_000
 /** Opening a directory asks the server, whose timestamps have a grain: the worst that was measured. */
 const grainMs = 70
+
+/** A failure between the server and the process, which the server knows nothing of. */
+const injected = (code: string, what: string): Error => Object.assign(fileError(code, what), { injected: true })
+const isInjected = (error: unknown): boolean => (error as { injected?: boolean } | undefined)?.injected === true
 
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'))
 
@@ -61,7 +67,6 @@ export class Mount {
       open: (path, mode) => this.#open(proc, path, mode),
       link: (existing, path) =>
         this.#request(proc, `link ${path}`, true, () => {
-          this.#changed(path)
           try {
             server.link(existing, path)
           } catch (error) {
@@ -70,23 +75,10 @@ export class Mount {
           }
           const node = server.nodes.get(path)
           if (node !== undefined) this.#attributes.delete(node.id)
-        }),
-      rename: (from, path) =>
-        this.#request(proc, `rename ${path}`, true, () => {
-          this.#changed(path)
-          this.#changed(from)
-          server.rename(from, path)
-        }),
-      unlink: (path) =>
-        this.#request(proc, `unlink ${path}`, true, () => {
-          this.#changed(path)
-          server.unlink(path)
-        }),
-      mkdir: (path) =>
-        this.#request(proc, `mkdir ${path}`, true, () => {
-          this.#changed(path)
-          server.mkdir(path)
-        }),
+        }, path),
+      rename: (from, path) => this.#request(proc, `rename ${path}`, true, () => server.rename(from, path), path, from),
+      unlink: (path) => this.#request(proc, `unlink ${path}`, true, () => server.unlink(path), path),
+      mkdir: (path) => this.#request(proc, `mkdir ${path}`, true, () => server.mkdir(path), path),
       rmdir: (path) => this.#request(proc, `rmdir ${path}`, true, () => server.rmdir(path)),
       readdir: (path) => this.#readdir(proc, path),
       stat: (path) => this.#stat(proc, path),
@@ -117,10 +109,10 @@ export class Mount {
     return chance.between(0.2, 2)
   }
 
-  #request<T>(proc: Proc, name: string, durable: boolean, perform: () => T): Promise<T> {
+  #request<T>(proc: Proc, name: string, durable: boolean, perform: () => T, ...changes: readonly string[]): Promise<T> {
     if (!proc.trapBefore(durable, false)) return new Promise(() => undefined)
     return new Promise((resolve, reject) => {
-      const request: Request<T> = { proc, name, durable, perform, resolve, reject, performed: false }
+      const request: Request<T> = { proc, name, durable, perform, changes, resolve, reject, performed: false }
       const begin = (): void => {
         this.#inFlight.add(request as Request<unknown>)
         this.world.time.after(this.#latencyMs(), this.host.kernel, () => this.#arrive(request as Request<unknown>))
@@ -141,13 +133,13 @@ export class Mount {
     if (chance.happens(files.error)) {
       world.count('file operation failed')
       return this.#reply(request, () => {
-        throw fileError('EIO', `injected: ${request.name}`)
+        throw injected('EIO', `injected: ${request.name}`)
       })
     }
     if (request.durable && chance.happens(files.noSpace)) {
       world.count('no space')
       return this.#reply(request, () => {
-        throw fileError('ENOSPC', `injected: ${request.name}`)
+        throw injected('ENOSPC', `injected: ${request.name}`)
       })
     }
     if (request.durable) {
@@ -156,14 +148,14 @@ export class Mount {
         const outcome = this.#perform(request)
         return this.#reply(request, () => {
           outcome()
-          throw fileError('EIO', `injected after it was done: ${request.name}`)
+          throw injected('EIO', `injected after it was done: ${request.name}`)
         })
       }
       if (chance.happens(files.late)) {
         world.count('reported as failed and done late')
         time.after(chance.skewed(1, 6000), null, () => this.#performLate(request))
         return this.#reply(request, () => {
-          throw fileError('EIO', `injected, to be done later: ${request.name}`)
+          throw injected('EIO', `injected, to be done later: ${request.name}`)
         })
       }
       if (chance.happens(files.again)) {
@@ -204,13 +196,21 @@ export class Mount {
     this.#inFlight.delete(request)
     const { proc } = request
     if (request.performed) proc.trapAfter(request.durable, false)
+    let value: unknown
+    let failure: { readonly error: unknown } | null = null
+    try {
+      value = outcome()
+    } catch (error) {
+      failure = { error }
+    }
+    // What the server answers is news of the directory to whoever still waits for it. A failure on the way is not,
+    // whatever was done; and a process that was killed has taken its request with it.
+    if (!proc.dead && !isInjected(failure?.error)) for (const path of request.changes) this.#changed(path)
     const deliver = (): void => {
-      try {
-        request.resolve(outcome())
-      } catch (error) {
-        if (this.world.verbose && (error as { code?: string }).code !== 'ENOENT') this.world.log(proc.name, `${request.name} failed: ${messageOf(error)}`)
-        request.reject(error)
-      }
+      if (failure === null) return request.resolve(value)
+      const { error } = failure
+      if (this.world.verbose && (error as { code?: string }).code !== 'ENOENT') this.world.log(proc.name, `${request.name} failed: ${messageOf(error)}`)
+      request.reject(error)
     }
     if (!proc.dead && proc.stops === 0 && !this.world.chance.happens(this.world.files.slow)) deliver()
     else this.world.time.after(this.world.chance.skewed(0.1, 300), proc, deliver)
@@ -286,11 +286,11 @@ export class Mount {
 
   #open(proc: Proc, path: string, mode: OpenMode): Promise<OpenFile> {
     const { server } = this.world
+    const changes = mode === 'new' ? [path] : []
     return this.#request(proc, mode === 'new' ? `create ${path}` : `open ${path}`, mode === 'new', () => {
-      if (mode === 'new') this.#changed(path)
       const node = mode === 'new' ? server.create(path) : this.#lookUp(path)
       return new MountedFile(this, proc, path, node)
-    })
+    }, ...changes)
   }
 
   /** Writes pages back: whole, or on their way to fail only partly. */
@@ -356,7 +356,7 @@ export class MountedFile implements OpenFile, Held {
     const { world } = this.#mount
     if (world.chance.happens(world.files.noSpace)) {
       world.count('no space')
-      return Promise.reject(fileError('ENOSPC', `injected: write ${this.path}`))
+      return Promise.reject(injected('ENOSPC', `injected: write ${this.path}`))
     }
     // Some of it: what a write takes is for the kernel to say.
     const count = bytes.length > 64 && world.chance.happens(world.files.error) ? world.chance.whole(1, bytes.length) : bytes.length
@@ -368,7 +368,7 @@ export class MountedFile implements OpenFile, Held {
 
   read(into: Uint8Array, position: number): Promise<number> {
     const { world } = this.#mount
-    if (world.chance.happens(world.files.error)) return Promise.reject(fileError('EIO', `injected: read ${this.path}`))
+    if (world.chance.happens(world.files.error)) return Promise.reject(injected('EIO', `injected: read ${this.path}`))
     if (this.node.links <= 0) return Promise.reject(fileError('ESTALE', this.path))
     return Promise.resolve(this.node.read(into, position))
   }
