@@ -2,7 +2,7 @@
 //
 // Real time, chance and timers are taken away first, so that nothing can come between a seed and what follows from it.
 import { hearRejections, judged } from './judged.ts'
-import { limits, optionsOf, switches, unshown } from './switches.ts'
+import { limits, optionsOf, switches } from './switches.ts'
 
 const forbid = (name: string) => (): never => {
   throw new Error(`${name} is not part of a simulated world`)
@@ -86,7 +86,7 @@ export interface Found {
 
 /** Looks for the first seed that breaks the invariants of one protection with it off (or any with it on, which must find none). */
 const search = async (name: string, from: number, seeds: number, on: boolean, verbose: boolean): Promise<void> => {
-  const chosen = [...switches, ...unshown, ...limits].find((one) => one.name === name)
+  const chosen = [...switches, ...limits].find((one) => one.name === name)
   if (chosen === undefined) throw new Error(`no switch is called ${name}`)
   for (let seed = from; seed < from + seeds; seed += 1) {
     const { violation, events } = await judged({ ...optionsOf(chosen, seed, on), verbose })

@@ -265,18 +265,14 @@ export const switches: readonly Switch[] = [
     from: 1,
     seeds: 2000,
   },
-]
-
-/** Not shown yet: no seed is known that breaks an invariant without it. To be searched for: `main.js switch nonce 1 1000000`. */
-export const unshown: readonly Switch[] = [
   {
     name: 'nonce',
-    instead: 'all attempts of an instance are made with files of one name and one content',
-    leaning: { hosts: 3, strikes: stops, files: { late: 0.5, slow: 0.5 } },
+    instead: 'all attempts of an instance are made with files of one name and one content, so that an old one is taken for the newest',
+    leaning: { hosts: 2, strikes: stops, files: { doneButError: 0.3, cached: 0.5, negative: 0, slow: 0.1 } },
     weakening: { chain: { nonce: () => '00000000000000aa' } },
     breaks: twoLeaders,
-    from: 1,
-    seeds: 200_000,
+    from: 12_700,
+    seeds: 2000,
   },
 ]
 
