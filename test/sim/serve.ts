@@ -361,6 +361,8 @@ class SubmitterKeeper {
   }
 
   start(): void {
+    // What runs on for a moment in a process that has just been killed starts nothing any more.
+    if (this.#parent.dead) return
     const { host } = this.#parent
     const { time, chance } = host.world
     const startedMs = host.bootMs
