@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { systemClock } from '../dist/base/clock.js'
 import { native } from '../dist/base/native.js'
 import { DirectoryStore } from '../dist/store/directory-store.js'
-import { snapshotName } from '../dist/store/layout.js'
+import { ledgerTermDirectory, snapshotName } from '../dist/store/layout.js'
 import { readHistory } from '../dist/submit/history.js'
 import { enter, Ledger } from '../dist/submit/ledger.js'
 import { RememberedIds } from '../dist/submit/remembered-ids.js'
@@ -24,6 +24,7 @@ const lead = (store) => readHistory(store, { leads: true, createIds })
 
 const make = async (store, segments, jobs, producers) => {
   const { books, extents } = await lead(store)
+  await store.makeDirectory(ledgerTermDirectory(1))
   const ledger = await Ledger.create({ store, storeUuid: 'bench', term: 1, by, clock: systemClock, read: extents })
   books.apply(ledger.opening)
   const next = new Array(producers).fill(0)
@@ -70,6 +71,7 @@ if (mode === 'read') {
     await make(store, segments, jobs, producers)
     await measure('ledger  ')
     const { books, ids, extents } = await lead(store)
+    await store.makeDirectory(ledgerTermDirectory(2))
     const ledger = await Ledger.create({ store, storeUuid: 'bench', term: 2, by, clock: systemClock, read: extents })
     books.apply(ledger.opening)
     const startedMs = performance.now()

@@ -72,7 +72,6 @@ export interface Store {
   readRange(name: string, offset: number, bytesMax: number): Promise<Buffer>
   /** The last `bytes` bytes, or the whole file where it is shorter. */
   readTail(name: string, bytes: number): Promise<Buffer>
-  size(name: string): Promise<number>
   /** Asks for a file by its name. Where it isn't there that may be remembered: only for names that nobody makes any more. */
   exists(name: string): Promise<boolean>
   /**

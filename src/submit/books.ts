@@ -190,11 +190,12 @@ export class Books {
 
   /** The term that wrote the records so far is over: what it had only intended is in doubt. */
   endTerm(at: string, reason: string): void {
+    // Most terms leave none, and a new leader does this for each of them: not job by job, of a long backlog.
+    if (this.totals.counts[state.intent] === 0) return
     for (const segment of this.segments.values()) {
       const states = segment.states
-      if (states === null || segment.unfinished === 0) continue
-      for (let index = 0; index < states.length; index += 1) {
-        if (states[index] !== state.intent) continue
+      if (states === null) continue
+      for (let index = states.indexOf(state.intent); index >= 0; index = states.indexOf(state.intent, index + 1)) {
         this.onChange?.(segment)
         this.#move(segment, states, index, state.doubt)
         segment.notes.set(index, { at, reason })

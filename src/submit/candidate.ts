@@ -162,6 +162,7 @@ export class Candidate {
 
   /** Drains, resigns, ends. */
   async resign(): Promise<void> {
+    await this.#leadership?.handOver()
     this.#resigning = true
     await this.#elector.resign('the instance is shutting down')
     await this.#elector.stop()

@@ -50,6 +50,9 @@ const idsEveryMs = 20
 const trimEveryMsMax = 60_000
 /** After one that could not be written. */
 const againAfterMs = 60_000
+/** Which parts of the bytes and files that make a snapshot due are worth one to a leader that is about to resign. */
+const handOverBytesPart = 1 / 64
+const handOverFilesPart = 1 / 16
 const removePauseMs = 5
 
 export class Compactor {
@@ -64,6 +67,8 @@ export class Compactor {
   #writtenBefore = 0
   #notBeforeMs = Number.NEGATIVE_INFINITY
   #trimmedMs = Number.NEGATIVE_INFINITY
+  #stepping: Promise<void> | null = null
+  #handingOver = false
 
   constructor(options: CompactorOptions) {
     const { base, bytes, files } = options.history
@@ -74,23 +79,45 @@ export class Compactor {
     this.#behind = { bytes, files }
   }
 
-  /** Runs until the signal is given. Rejects when the ledger fails: the term is over. */
+  /** Runs until the signal is given, or handOver(). Rejects when the ledger fails: the term is over. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, retentionMs, ids, ledger, log, mayAct } = this.#options
     const pauseMs = Math.min(everyMs, retentionMs / 10)
-    while (!signal.aborted) {
+    while (!signal.aborted && !this.#handingOver) {
       ids.tick(clock.wallMs())
       const forgets = ids.forgetSome()
       await sleep(clock, forgets ? idsEveryMs : pauseMs, signal)
-      if (signal.aborted || forgets || !mayAct() || clock.nowMs() < this.#notBeforeMs) continue
+      if (signal.aborted || this.#handingOver || forgets || !mayAct() || clock.nowMs() < this.#notBeforeMs) continue
       try {
-        await this.step(signal)
+        this.#stepping = this.step(signal)
+        await this.#stepping
       } catch (error) {
         if (ledger.failed !== null) throw error
         if (signal.aborted) return
         log('warn', `the ledger can't be compacted now: ${messageOf(error)}`)
         this.#notBeforeMs = clock.nowMs() + againAfterMs
+      } finally {
+        this.#stepping = null
       }
+    }
+  }
+
+  /**
+   * Before this leader resigns, and while it still leads: a snapshot, where it spares the successor a good part of what it
+   * would have to read before it may submit. Nothing hangs on it; ends soon after the signal is given.
+   */
+  async handOver(signal: AbortSignal): Promise<void> {
+    const { ledger, mayAct, log } = this.#options
+    // From here on run() does nothing more, and so nothing to the ids either.
+    this.#handingOver = true
+    const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+    // Whatever becomes of it is run()'s to tell.
+    await Promise.race([this.#stepping?.catch(() => undefined), aborted])
+    if (signal.aborted || !mayAct() || ledger.failed !== null || !this.#spares()) return
+    try {
+      await this.snapshot(signal)
+    } catch (error) {
+      log('info', `the next leader has to read the ledger: no snapshot could be written before the resignation: ${messageOf(error)}`)
     }
   }
 
@@ -117,10 +144,21 @@ export class Compactor {
     log('info', `snapshot ${done.ref.term}/${done.ref.number} of ${done.bytes} bytes written in ${Math.round(clock.nowMs() - startedMs)} ms`)
   }
 
+  /** Bytes of the ledger that are not in the newest snapshot. */
+  get #grown(): number {
+    return this.#behind.bytes + this.#options.ledger.written - this.#writtenBefore
+  }
+
+  #spares(): boolean {
+    const last = this.#proven.at(-1)?.bytes ?? 0
+    // Of the files this term's own count by their bytes.
+    return this.#grown >= Math.max(this.#growthBytesMin * handOverBytesPart, last * handOverFilesPart) || this.#behind.files >= this.#filesMax * handOverFilesPart
+  }
+
   #isDue(): boolean {
-    const { ledger, clock, retentionMs } = this.#options
+    const { clock, retentionMs } = this.#options
     const last = this.#proven.at(-1)
-    const grown = this.#behind.bytes + ledger.written - this.#writtenBefore
+    const grown = this.#grown
     if (grown >= Math.max(this.#growthBytesMin, last?.bytes ?? 0) || this.#behind.files >= this.#filesMax) return true
     // A small store's ledger grows slowly, and is kept no longer than its segments all the same.
     const beganAt = last?.head.at ?? this.#options.books.terms[0]?.at ?? ''

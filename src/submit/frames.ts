@@ -26,9 +26,18 @@ export const encodeFrame = (value: object, durable: number): Buffer => {
   return line
 }
 
+/** The number that stands there, before a space; -1: none does. Digit by digit, since a new leader does this for every record. */
 const hexAt = (bytes: Buffer, offset: number, digits: number): number => {
-  const text = bytes.toString('latin1', offset, offset + digits)
-  return /^[0-9a-f]+$/.test(text) && bytes[offset + digits] === 0x20 ? Number.parseInt(text, 16) : -1
+  if (bytes[offset + digits] !== 0x20) return -1
+  let value = 0
+  for (let at = offset; at < offset + digits; at += 1) {
+    const byte = bytes[at]!
+    const isDigit = byte >= 0x30 && byte <= 0x39
+    if (!isDigit && !(byte >= 0x61 && byte <= 0x66)) return -1
+    // Twelve digits are more than 32 bits.
+    value = value * 16 + byte - (isDigit ? 0x30 : 0x57)
+  }
+  return value
 }
 
 /** Bytes of the frame that begins there, as far as its length can be trusted; null: no frame begins there. */

@@ -8,7 +8,7 @@
 // A leader may remove files while others read: they begin anew then.
 
 import { invariant, UsherError } from '../base/errors.ts'
-import { ledgerDirectory, ledgerName, ledgerTermDirectory, parseClaimNumber, parseLedgerFile, parseSnapshotFile, snapshotName } from '../store/layout.ts'
+import { ledgerDirectory, ledgerName, parseClaimNumber, snapshotName } from '../store/layout.ts'
 import { isMissing } from '../store/store-error.ts'
 import type { Store } from '../store/store.ts'
 import { Books } from './books.ts'
@@ -17,7 +17,8 @@ import { parseForBooks } from './records.ts'
 import type { LedgerExtent, LedgerRecord, OpenRecord, SnapshotRef } from './records.ts'
 import type { RememberedIds } from './remembered-ids.ts'
 import { compareSnapshots } from './snapshot.ts'
-import { loadSnapshot, probeSnapshot, readFirst } from './snapshot-file.ts'
+import { LedgerLooks } from './ledger-looks.ts'
+import { loadSnapshot, probeSnapshot } from './snapshot-file.ts'
 import type { SnapshotFile } from './snapshot-file.ts'
 
 export interface LedgerPosition {
@@ -101,6 +102,8 @@ class Reading {
   #ids: RememberedIds | null = null
   /** Newest first. */
   readonly #terms: Term[] = []
+  /** Files of which the first look showed all there was. */
+  readonly #whole = new Map<string, Buffer>()
   readonly #damaged: string[] = []
   readonly #warnings: string[] = []
 
@@ -149,32 +152,22 @@ class Reading {
     terms.sort((a, b) => b - a)
     let base: SnapshotFile | null = null
     this.#reset()
+    const looks = new LedgerLooks(this.#store, terms, this.#options.leads === true)
     for (const term of terms) {
-      const names = await this.#store.list(ledgerTermDirectory(term))
-      const files = names.map(parseLedgerFile).filter((n): n is number => n !== null)
-      files.sort((a, b) => a - b)
-      if (this.#options.leads === true && base === null) await this.#findBehind(term, files)
+      const { files, snapshots, head } = await looks.next()
       if (base !== null) {
         this.#terms.push({ term, opened: true, files, opening: null })
         continue
       }
       // A term that a later one didn't count may have left its first record too late for that one: it says nothing, either.
-      const counts = files[0] === 1 && this.#limit(term, 1) > 0
-      const first = counts ? await readFirst<LedgerRecord>(this.#store, ledgerName(term, 1)) : null
+      const counts = head !== null && this.#limit(term, 1) > 0
+      const first = counts ? head.first : null
+      if (head?.whole != null) this.#whole.set(keyOf(term, 1), head.whole)
       this.#terms.push({ term, opened: !counts || first !== null, files, opening: first?.k === 'open' ? openingOf(first) : null })
-      const numbers = names.map(parseSnapshotFile).filter((n): n is number => n !== null)
-      base = await this.#load(term, numbers.sort((a, b) => b - a))
+      base = await this.#load(term, snapshots)
       if (base !== null && this.#options.everything !== true) break
     }
     return base
-  }
-
-  /**
-   * A file that the listing lacks would never count again, so the next number is asked for by its name. It may be remembered
-   * as absent for that: nobody writes a ledger of an earlier term any more.
-   */
-  async #findBehind(term: number, files: number[]): Promise<void> {
-    for (let next = (files.at(-1) ?? 0) + 1; await this.#store.exists(ledgerName(term, next)); next += 1) files.push(next)
   }
 
   #reset(): void {
@@ -223,8 +216,8 @@ class Reading {
     const name = ledgerName(term, file)
     const books = this.#books
     const begin = everything === true ? 0 : from
-    const whole = begin === 0 ? await this.#store.read(name) : await this.#store.readRange(name, begin, Math.max(0, (await this.#store.size(name)) - begin))
-    const bytes = whole.length > limit - begin ? whole.subarray(0, limit - begin) : whole
+    const found = this.#whole.get(keyOf(term, file))?.subarray(begin) ?? (await this.#store.readRange(name, begin, Number.POSITIVE_INFINITY))
+    const bytes = found.length > limit - begin ? found.subarray(0, limit - begin) : found
     // Those that the snapshot covers are only handed over.
     if (begin < from && onRecord !== undefined) {
       scanFrames(bytes.subarray(0, from), (value) => {

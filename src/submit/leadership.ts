@@ -64,6 +64,8 @@ interface ClusterWork {
 }
 
 const requestsEveryMs = 500
+/** How long a resignation may be put off to make it cheap for the next leader. */
+const handOverMsMax = 2000
 
 export class Leadership {
   readonly #options: LeadershipOptions
@@ -72,6 +74,7 @@ export class Leadership {
   readonly #heldClusters = new Map<string, string>()
   readonly #stop = new AbortController()
   #feeder: Feeder | null = null
+  #compactor: Compactor | null = null
   #resigned = false
 
   constructor(options: LeadershipOptions) {
@@ -93,6 +96,7 @@ export class Leadership {
     const startedMs = clock.nowMs()
     const { createSeenIds, retentionMs } = this.#options
     // Before the ledger is looked through: a directory that this client has just changed it lists afresh, whatever it remembers.
+    // The term's ledger needs it, too.
     await store.makeDirectory(ledgerTermDirectory(term))
     const history = await readHistory(store, { leads: true, createIds: () => new RememberedIds(createSeenIds(), retentionMs) })
     for (const warning of history.warnings) log('warn', warning)
@@ -132,6 +136,16 @@ export class Leadership {
     this.#clusters.get(cluster)?.dispatcher.hold(reason)
   }
 
+  /** While it still leads and submits, before an orderly resignation: leaves the next leader little to read. */
+  async handOver(): Promise<void> {
+    const { clock } = this.#options
+    const over = new AbortController()
+    const signal = AbortSignal.any([over.signal, this.#stop.signal])
+    // On a store that hangs not even the signal ends it.
+    await Promise.race([this.#compactor?.handOver(signal), sleep(clock, handOverMsMax, signal)])
+    over.abort()
+  }
+
   /** Submits nothing more, writes the outcomes of what is in flight, and lets run() resolve. */
   async resign(): Promise<void> {
     this.#resigned = true
@@ -148,9 +162,9 @@ export class Leadership {
   #housekeeping(ledger: Ledger, history: History, ids: RememberedIds, feeder: Feeder): Promise<void>[] {
     const { store, storeUuid, by, clock, retentionMs, mayAct, log } = this.#options
     const shared = { store, by, clock, books: this.#books, ledger, retentionMs, mayAct, log }
-    const compactor = new Compactor({ ...shared, ...this.#options.compaction, storeUuid, ids, history, settled: () => feeder.settled() })
+    this.#compactor = new Compactor({ ...shared, ...this.#options.compaction, storeUuid, ids, history, settled: () => feeder.settled() })
     const retention = new Retention({ ...shared, own: by.instance })
-    return [compactor.run(this.#stop.signal), retention.run(this.#stop.signal)]
+    return [this.#compactor.run(this.#stop.signal), retention.run(this.#stop.signal)]
   }
 
   /** What earlier terms left of one segment goes to those who go on with it. */

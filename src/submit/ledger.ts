@@ -5,7 +5,7 @@
 import { wallTime } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import { invariant } from '../base/errors.ts'
-import { ledgerName, ledgerTermDirectory } from '../store/layout.ts'
+import { ledgerName } from '../store/layout.ts'
 import type { Appender, Store } from '../store/store.ts'
 import type { Books } from './books.ts'
 import { encodeFrame } from './frames.ts'
@@ -60,8 +60,8 @@ export class Ledger {
     this.#closed = [...options.read]
   }
 
+  /** The term's directory is there. */
   static async create(options: LedgerOptions): Promise<Ledger> {
-    await options.store.makeDirectory(ledgerTermDirectory(options.term))
     const appender = await options.store.createAppender(ledgerName(options.term, 1))
     const ledger = new Ledger(options, appender)
     ledger.#opening = ledger.#openRecord()

@@ -6,7 +6,7 @@ import { snapshotName } from '../store/layout.ts'
 import type { Store } from '../store/store.ts'
 import type { Books } from './books.ts'
 import { decodeFrame, frameLength } from './frames.ts'
-import type { SnapshotRef } from './records.ts'
+import type { LedgerRecord, SnapshotRef } from './records.ts'
 import type { RememberedIds } from './remembered-ids.ts'
 import { restore, snapshotFormat } from './snapshot.ts'
 import type { SnapshotEnd, SnapshotHead, SnapshotRecord } from './snapshot.ts'
@@ -23,12 +23,23 @@ const headBytes = 64 * 1024
 /** The last record is shorter. */
 const tailBytes = 512
 
-/** The first record of a file, however long; null: it isn't whole. */
-export const readFirst = async <T>(store: Store, name: string): Promise<T | null> => {
+/** How a file begins. */
+export interface Head {
+  /** Null: it isn't whole. */
+  readonly first: LedgerRecord | SnapshotRecord | null
+  /** All of the file, where it is small: it need not be read again. */
+  readonly whole: Buffer | null
+}
+
+/** How a file of the ledger, or a snapshot, begins, with its first record however long. */
+export const readHead = async (store: Store, name: string): Promise<Head> => {
   const bytes = await store.readRange(name, 0, headBytes)
+  // Not the memory of a large reading for what is mostly little.
+  const whole = bytes.length < headBytes ? Buffer.from(bytes) : null
   const length = frameLength(bytes, 0)
-  if (length === null) return null
-  return decodeFrame<T>(length <= bytes.length ? bytes : await store.readRange(name, 0, length), 0)?.value ?? null
+  if (length === null) return { first: null, whole }
+  const record = decodeFrame<LedgerRecord | SnapshotRecord>(length <= bytes.length || whole !== null ? bytes : await store.readRange(name, 0, length), 0)
+  return { first: record?.value ?? null, whole }
 }
 
 /** Looks at both ends of a snapshot. Null: it isn't whole, or of a format that this version doesn't know. */
@@ -38,7 +49,7 @@ export const probeSnapshot = async (store: Store, ref: SnapshotRef): Promise<Sna
   const start = tail.lastIndexOf(0x0a, tail.length - 2) + 1
   const end = decodeFrame<SnapshotRecord>(tail, start)
   if (end === null || end.next !== tail.length || end.value.k !== 'end') return null
-  const head = await readFirst<SnapshotRecord>(store, name)
+  const { first: head } = await readHead(store, name)
   if (head?.k !== 'snapshot' || head.format !== snapshotFormat || head.term !== ref.term || head.number !== ref.number) return null
   return { ref, head, end: end.value, bytes: end.value.at + tail.length - start }
 }

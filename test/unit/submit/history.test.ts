@@ -233,6 +233,13 @@ class World {
     this.trimmed = true
   }
 
+  /** An orderly resignation, and whoever comes after it. */
+  async resign(): Promise<void> {
+    await this.#background?.catch(() => undefined)
+    await this.compactor.handOver(new AbortController().signal)
+    await this.lead()
+  }
+
   /** A snapshot in the background of everything else. */
   snapshot(): void {
     if (this.#background !== null) return
@@ -332,6 +339,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.constant('show' as const) },
   { weight: 2, arbitrary: fc.constant('late' as const) },
   { weight: 2, arbitrary: fc.constant('lead' as const) },
+  { weight: 1, arbitrary: fc.constant('resign' as const) },
   { weight: 2, arbitrary: fc.constant('crash' as const) },
 )
 
@@ -396,6 +404,50 @@ describe('what a new leader reads', () => {
     expect(world.written).toBeGreaterThan(1_000_000)
     expect(worst.read).toBeLessThan(world.written / 5)
   }, 120_000)
+
+  it('is a snapshot and little more after a leader that resigned in order', async () => {
+    const world = new World(7)
+    await world.lead()
+    for (let moves = 0; moves < 30; moves += 1) await world.admit()
+    for (let moves = 0; moves < 300; moves += 1) await world.move()
+    const { term } = world
+    // The second would spare nothing.
+    await world.compactor.handOver(new AbortController().signal)
+    await world.resign()
+    expect(world.history.base?.ref).toEqual({ term, number: 1 })
+    expect(world.history.records).toBe(0)
+    expect(world.snapshots()).toHaveLength(1)
+  })
+
+  it('is one snapshot where a leader resigns while one is written', async () => {
+    const world = new World(8)
+    await world.lead()
+    for (let moves = 0; moves < 30; moves += 1) await world.admit()
+    for (let moves = 0; moves < 1000; moves += 1) await world.move()
+    const running = world.compactor.run(new AbortController().signal)
+    while (world.snapshots().length === 0) await new Promise((resolve) => setImmediate(resolve))
+    expect((await read(world.memory)).base).toBeNull()
+    await world.compactor.handOver(new AbortController().signal)
+    // It has said so itself, and nothing of it goes on beside what comes.
+    await running
+    expect(world.snapshots()).toHaveLength(1)
+    await world.lead()
+    expect(world.history.base).not.toBeNull()
+  })
+
+  it('is the ledger where the snapshot of a resignation takes too long', async () => {
+    const world = new World(9)
+    await world.lead()
+    for (let moves = 0; moves < 30; moves += 1) await world.admit()
+    const over = new AbortController()
+    const handingOver = world.compactor.handOver(over.signal)
+    while (world.snapshots().length === 0) await new Promise((resolve) => setImmediate(resolve))
+    over.abort()
+    await handingOver
+    await world.lead()
+    expect(world.history.base).toBeNull()
+    expect(world.history.records).toBeGreaterThan(30)
+  })
 
   it('is not believed of a snapshot that counts on records which no successor has counted', async () => {
     const world = new World(1)

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import { DirectoryStore } from '../../../src/store/directory-store.ts'
+import { ledgerTermDirectory } from '../../../src/store/layout.ts'
 import type { Appender } from '../../../src/store/store.ts'
 import type { Books } from '../../../src/submit/books.ts'
 import { readHistory } from '../../../src/submit/history.ts'
@@ -37,6 +38,7 @@ const admit = (number: number, duplicate = false): Omit<AdmitRecord, 'term' | 'a
 })
 
 const create = async (options: Parameters<typeof Ledger.create>[0]): Promise<Ledger> => {
+  await options.store.makeDirectory(ledgerTermDirectory(options.term))
   const ledger = await Ledger.create(options)
   ledgers.push(ledger)
   return ledger
