@@ -7,7 +7,7 @@ import { messageOf, UsherError } from './base/errors.ts'
 import type { ListenAddress } from './config/kinds.ts'
 import type { Config } from './config/table.ts'
 import { version } from './config/version.ts'
-import { findLiving } from './hosts/present.ts'
+import { findLiving, lookAtInstances } from './hosts/present.ts'
 import { Standing } from './hosts/standing.ts'
 import { listenError } from './ingest/server.ts'
 import { Instance, mintInstanceName } from './instance.ts'
@@ -16,7 +16,8 @@ import { ownProcess } from './observe/instance.ts'
 import { createLogger } from './observe/log.ts'
 import type { Logger } from './observe/log.ts'
 import { checkStore, recheckStore } from './store/checks.ts'
-import { openStore, verifyIdentity } from './store/identity.ts'
+import { openStore, raiseFormat, storeFormat, verifyIdentity } from './store/identity.ts'
+import type { Identity, OpenedStore } from './store/identity.ts'
 import type { Store } from './store/store.ts'
 
 export interface AppOptions {
@@ -30,8 +31,9 @@ export interface AppOptions {
 /** Resolves when it has stopped as asked. Rejects when it can't go on. */
 export const runApp = async (options: AppOptions): Promise<void> => {
   const { config } = options
-  const { store, identity, created } = await openStore(config.store, { create: true, host: config.host, uuid: config.storeUuid })
-  const failed = (await checkStore(config.store, { reserveBytes: config.segments.reserveBytes, uuid: identity.uuid })).filter(
+  const opened = await openStore(config.store, { create: true, host: config.host, uuid: config.storeUuid })
+  const { store, created } = opened
+  const failed = (await checkStore(config.store, { reserveBytes: config.segments.reserveBytes, uuid: opened.identity.uuid })).filter(
     // Full is no reason not to start: jobs are refused with store_full until there is room.
     ({ ok, name }) => !ok && name !== 'space',
   )
@@ -40,6 +42,7 @@ export const runApp = async (options: AppOptions): Promise<void> => {
     throw new UsherError('store_unavailable', `the store ${config.store} can't be used:\n  ${lines.join('\n  ')}`, { details: { failed } })
   }
   await refuseSecond(store, config.host)
+  const identity = await raised(opened)
 
   const own = new Set<string>()
   const drained = new AbortController()
@@ -147,6 +150,19 @@ const refuseSecond = async (store: Store, host: string): Promise<void> => {
     'already_running',
     `usher runs on ${host} already: instance ${instance}, pid ${pid} of user ${user}, since ${started}, version ${otherVersion}, ${where}`,
     { details: { instance, pid, user, started, version: otherVersion, listen, hint: `end it with 'usher drain --host ${host}', or give a second one on purpose a name of its own: host = "…"` } },
+  )
+}
+
+/** Rejects where instances live on a store of an earlier format: they are of versions that know no other. */
+const raised = async ({ store, identity }: OpenedStore): Promise<Identity> => {
+  if (identity.format === storeFormat) return identity
+  const living = (await lookAtInstances(store)).filter(({ alive }) => alive)
+  if (living.length === 0) return raiseFormat(store, identity)
+  const where = living.map(({ instance, presence }) => `${presence?.host ?? instance} (version ${presence?.version ?? 'unknown'})`).join(', ')
+  throw new UsherError(
+    'store_unavailable',
+    `the store has format ${identity.format}, and usher of an earlier version, which knows no other, runs on ${where}: stop it on all hosts, then this version makes the store format ${storeFormat}`,
+    { details: { format: identity.format, living: living.map(({ instance }) => instance) } },
   )
 }
 

@@ -69,6 +69,30 @@ export class DirectoryStore implements Store {
     })
   }
 
+  /**
+   * Puts other bytes in the place of a file that is there, whole or not at all. A failed attempt may be carried out late: only for
+   * bytes that may come at any time from then on.
+   */
+  async replace(name: string, bytes: Uint8Array): Promise<void> {
+    await this.#run('replace', name, async () => {
+      const privateName = privateNameOf(name, this.#nonce())
+      try {
+        await this.#writePrivate(privateName, bytes)
+        try {
+          await this.#files.rename(this.path(privateName), this.path(name))
+        } catch (error) {
+          // A lost reply, sent again, finds no private file any more: what is there counts.
+          const found = await this.#read(name).catch(() => null)
+          if (found === null || !found.equals(bytes)) throw error
+        }
+        await this.#syncDirectory(parentOf(name))
+      } finally {
+        // There only where it failed: litter, which no listing shows.
+        await this.#files.unlink(this.path(privateName)).catch(() => undefined)
+      }
+    })
+  }
+
   async prepare(name: string, bytes: Uint8Array): Promise<void> {
     try {
       await this.#writePrivate(name, bytes)

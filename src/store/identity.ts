@@ -1,5 +1,6 @@
-// store.json: which store a directory is. Made once, exclusively, and never changed; so hosts that were
-// pointed at different directories by mistake, or at an empty mount point, are told apart at once.
+// store.json: which store a directory is. Made once, exclusively; so hosts that were pointed at different directories by
+// mistake, or at an empty mount point, are told apart at once. Only the format in it changes, upwards: versions that don't
+// know it end then, and don't start.
 import { randomUUID } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { messageOf, UsherError } from '../base/errors.ts'
@@ -18,8 +19,15 @@ import {
 import { isTaken, storeError } from './store-error.ts'
 import type { Store } from './store.ts'
 
-/** The format of the whole directory that this version reads and writes. */
-export const storeFormat = 1
+/**
+ * The format of the whole directory that this version writes.
+ *
+ * 1: the ledger is all there from its beginning, as 0.1.0 takes it for granted
+ * 2: snapshots, and ledgers of which files were removed
+ */
+export const storeFormat = 2
+/** The oldest that this version reads; nothing is written by which those of that format would be misled before it is raised. */
+const storeFormatMin = 1
 
 export interface Identity {
   readonly format: number
@@ -43,15 +51,17 @@ const parseIdentity = (bytes: Uint8Array): Identity => {
   }
   const { format, uuid, created, by } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
   if (typeof format !== 'number') throw wrong(`${identityName} names no format: is the directory really usher's store?`)
-  if (format !== storeFormat) {
+  if (!(format >= storeFormatMin && format <= storeFormat)) {
     const remedy = format > storeFormat ? 'upgrade usher on this host' : 'use the version of usher that made it'
-    throw wrong(`the store has format ${format}, and this version of usher knows format ${storeFormat}: ${remedy}`)
+    throw wrong(`the store has format ${format}, and this version of usher knows formats ${storeFormatMin} to ${storeFormat}: ${remedy}`)
   }
   if (typeof uuid !== 'string' || !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(uuid)) {
     throw wrong(`${identityName} holds no uuid: restore it from a backup, or use another directory`)
   }
   return { format, uuid, created: typeof created === 'string' ? created : '', by: typeof by === 'string' ? by : '' }
 }
+
+const encodeIdentity = ({ format, uuid, created, by }: Identity): Buffer => Buffer.from(`${JSON.stringify({ format, uuid, created, by })}\n`)
 
 /** What the store says it is. Null: it is no store (yet). */
 export const readIdentity = async (store: Store): Promise<Identity | null> => {
@@ -72,6 +82,18 @@ export const verifyIdentity = async (store: Store, uuid: string): Promise<void> 
   if (identity.uuid !== uuid) throw wrong(`the directory is the store ${identity.uuid} now, not ${uuid} any more`)
 }
 
+/**
+ * Makes a store of an earlier format one of this version's. Versions that know the earlier one alone don't start there any more; one
+ * that runs ends when it next looks at store.json, which it does before each heartbeat. The caller has seen that none lives.
+ */
+export const raiseFormat = async (store: DirectoryStore, identity: Identity): Promise<Identity> => {
+  // The same bytes whoever does it, and however late: so it needs no winner.
+  await store.replace(identityName, encodeIdentity({ ...identity, format: storeFormat }))
+  const raised = parseIdentity(await store.read(identityName))
+  if (raised.uuid !== identity.uuid) throw wrong(`the directory is the store ${raised.uuid} now, not ${identity.uuid} any more`)
+  return raised
+}
+
 /** A store that an earlier version made lacks what came later: made here, so that nobody lists what may not exist. */
 const completeDirectories = async (store: Store): Promise<void> => {
   const there = new Set(await store.list(''))
@@ -83,7 +105,7 @@ const createIdentity = async (store: Store, host: string): Promise<Identity> => 
   for (const directory of directories) await store.makeDirectory(directory)
   const identity: Identity = { format: storeFormat, uuid: randomUUID(), created: new Date().toISOString(), by: host }
   try {
-    await store.publish(identityName, Buffer.from(`${JSON.stringify(identity)}\n`))
+    await store.publish(identityName, encodeIdentity(identity))
     return identity
   } catch (error) {
     if (!isTaken(error)) throw error

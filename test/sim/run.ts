@@ -95,7 +95,7 @@ class Simulation {
     this.#clusters = scenario.clusters.map((habits, at) => new Cluster(at === 0 ? 'main' : `other${at}`, world, this.judge, habits))
     const { server } = world
     for (const path of [root, ...['claims', 'terms', 'hosts', 'ledger', 'requests'].map((name) => `${root}/${name}`)]) server.mkdir(path)
-    server.create(`${root}/store.json`).write(Buffer.from(`{"format":1,"uuid":"${storeUuid}","created":"","by":"a"}\n`), 0)
+    server.create(`${root}/store.json`).write(Buffer.from(`{"format":2,"uuid":"${storeUuid}","created":"","by":"a"}\n`), 0)
     this.#removals = new Removals(world, this.judge, this.#hosts, retentionMs)
     const settings = {
       retentionMs,

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { connect } from '../../src/client/client.ts'
 import type { UsherError } from '../../src/client/client.ts'
 import { codes } from '../../src/base/errors.ts'
+import { storeFormat } from '../../src/store/identity.ts'
 import { Sink } from '../support/sink.ts'
 import { SteadyLoad } from '../support/steady-load.ts'
 import { makeFolder, root, ServerProcess, settledAudit, statusOf, traceOf, until, usher } from '../support/usher-process.ts'
@@ -25,6 +26,17 @@ const programOf = async (folder: string, version: string): Promise<string> => {
   await writeFile(join(copy, 'package.json'), JSON.stringify({ ...manifest, version }))
   for (const shared of ['node_modules', 'build']) await symlink(join(root, shared), join(copy, shared))
   return join(copy, 'dist', 'cli', 'usher.cjs')
+}
+
+/** The same as it would be if it knew no later format of the store. */
+const earlierProgramOf = async (folder: string, version: string): Promise<string> => {
+  const program = await programOf(folder, version)
+  const file = join(folder, `usher-${version}`, 'dist', 'store', 'identity.js')
+  const text = await readFile(file, 'utf8')
+  const earlier = text.replace(`storeFormat = ${storeFormat};`, `storeFormat = ${storeFormat - 1};`)
+  expect(earlier).not.toBe(text)
+  await writeFile(file, earlier)
+  return program
 }
 
 const hosts = ['one', 'two', 'three'] as const
@@ -130,6 +142,39 @@ describe('three hosts under load', () => {
     const inOrder = jobs.toSorted((a, b) => a.acceptedMs - b.acceptedMs)
     expect((await traceOf(store, inOrder[0]!.id)).steps.map(({ version }) => version)).toEqual(Array.from({ length: 6 }, () => before))
     expect((await traceOf(store, inOrder.at(-1)!.id)).steps.map(({ version }) => version)).toEqual(Array.from({ length: 6 }, () => after))
+  })
+
+  it('of a version that knows an earlier format keep the store at it until the last of them has ended, and none starts there after', async () => {
+    const folder = await makeFolder()
+    cleanups.push(folder.remove)
+    const sink = await Sink.start()
+    cleanups.push(() => sink.close())
+    const store = `${folder.path}/store`
+    const config = (host: Host): string => `host = "${host}"\n[log]\nlevel = "info"\nformat = "json"\n[cluster.sink]\ndriver = "http"\nurl = "${sink.url}"\n`
+    const start = async (host: Host, program?: string): Promise<ServerProcess> => {
+      const server = await ServerProcess.start({ config: config(host), store, folder: folder.path, ...(program === undefined ? {} : { program }) })
+      cleanups.push(() => server.end('SIGKILL'))
+      return server
+    }
+    const formatNow = async (): Promise<unknown> => JSON.parse(await readFile(`${store}/store.json`, 'utf8')) as unknown
+    const earlier = await earlierProgramOf(folder.path, '0.0.9')
+    const old = await start(one, earlier)
+    const identity = (await formatNow()) as Record<string, unknown>
+    expect(identity['format']).toBe(storeFormat - 1)
+    const client = await connect({ addresses: old.address })
+    cleanups.push(() => client.destroy())
+    await client.send({ executable: '/bin/true' })
+    const early = await ServerProcess.launch({ config: config(two), store, folder: folder.path })
+    await expect(early.ready).rejects.toThrow('ended with status 69')
+    expect(early.log()).toMatch(/earlier version.*runs on one \(version 0\.0\.9\): stop it on all hosts/)
+    expect(await formatNow()).toEqual(identity)
+    expect(await old.end('SIGTERM')).toBe(0)
+    await start(two)
+    expect(await formatNow()).toEqual({ ...identity, format: storeFormat })
+    expect(await settledAudit(store)).toMatchObject({ accepted: 1, submitted: 1, balanced: true })
+    const late = await ServerProcess.launch({ config: config(three), store, folder: folder.path, program: earlier })
+    await expect(late.ready).rejects.toThrow('ended with status 78')
+    expect(late.log()).toMatch(/format 2.*upgrade usher on this host/)
   })
 
   it('stop, and never write again, when the store is upgraded to a format that they do not know; nor does an old version start on it', async () => {

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { UsherError } from '../../../src/base/errors.ts'
-import { openStore, readIdentity, verifyIdentity } from '../../../src/store/identity.ts'
+import { DirectoryStore } from '../../../src/store/directory-store.ts'
+import { openStore, raiseFormat, readIdentity, verifyIdentity } from '../../../src/store/identity.ts'
 import { FaultyFiles } from './faulty-files.ts'
 
 let root: string
@@ -62,13 +63,47 @@ describe('the identity of a store', () => {
 
   it('is refused in a format that this version does not know', async () => {
     const uuid = '00000000-0000-4000-8000-000000000000'
-    await writeFile(join(root, 'store.json'), JSON.stringify({ format: 2, uuid }))
-    expect(await refused(openStore(root, { create: true }))).toMatch(/format 2.*format 1: upgrade usher/)
+    await writeFile(join(root, 'store.json'), JSON.stringify({ format: 3, uuid }))
+    expect(await refused(openStore(root, { create: true }))).toMatch(/format 3.*formats 1 to 2: upgrade usher/)
     await writeFile(join(root, 'store.json'), JSON.stringify({ format: 0, uuid }))
     expect(await refused(openStore(root, { create: true }))).toMatch(/the version of usher that made it/)
-    for (const text of ['', '{', '[]', 'null', '{"format":1}', '{"format":1,"uuid":"x"}']) {
+    for (const text of ['', '{', '[]', 'null', '{"format":1}', '{"format":2,"uuid":"x"}', '{"format":"2"}']) {
       await writeFile(join(root, 'store.json'), text)
       expect(await refused(openStore(root, { create: true }))).toMatch(/store\.json/)
+    }
+  })
+
+  it('of an earlier format is worked on as it is, and raised when that is asked for, by any number at once', async () => {
+    const { store, identity } = await openStore(root, { create: true })
+    const early = { ...identity, format: 1 }
+    await writeFile(join(root, 'store.json'), `${JSON.stringify(early)}\n`)
+    expect((await openStore(root, { create: true })).identity).toEqual(early)
+    await verifyIdentity(store, identity.uuid)
+    expect(await Promise.all(Array.from({ length: 8 }, () => raiseFormat(store, early)))).toEqual(Array.from({ length: 8 }, () => identity))
+    expect((await openStore(root, { create: false })).identity).toEqual(identity)
+    expect((await readdir(root)).filter((name) => name.startsWith('.'))).toEqual([])
+  })
+
+  it('is of the one format or the other when any call fails that raises it, and can be raised again', async () => {
+    const { identity } = await openStore(root, { create: true })
+    const early = { ...identity, format: 1 }
+    const counting = new FaultyFiles()
+    await raiseFormat(new DirectoryStore(root, counting), early)
+    expect(counting.calls.length).toBeGreaterThan(6)
+    for (let nth = 1; nth <= counting.calls.length; nth++) {
+      for (const done of [false, true]) {
+        await writeFile(join(root, 'store.json'), `${JSON.stringify(early)}\n`)
+        const store = new DirectoryStore(root, new FaultyFiles({ nth, errno: 'EIO', done }))
+        const raised = await raiseFormat(store, early).catch((error: unknown) => {
+          expect(error).toBeInstanceOf(UsherError)
+          return null
+        })
+        const found = await readIdentity(new DirectoryStore(root))
+        if (raised === null) expect([1, 2]).toContain(found?.format)
+        else expect(found).toEqual(identity)
+        expect({ ...found, format: 2 }).toEqual(identity)
+        expect(await raiseFormat(new DirectoryStore(root), early)).toEqual(identity)
+      }
     }
   })
 
