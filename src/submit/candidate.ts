@@ -90,7 +90,8 @@ export class Candidate {
   #published: number
   readonly #adopted = new Map<string, number>()
   readonly #asked = new Set<string>()
-  #failing: ReadonlyMap<string, Failure> = new Map()
+  /** Of each cluster what its newest preflight said, if that failed: in the middle of a round, too. */
+  readonly #failing = new Map<string, Failure>()
   /** Clusters whose preflight passed in the last round. */
   #passing: readonly string[] = []
   /** Rounds in a row in which another host could submit to more. */
@@ -221,21 +222,21 @@ export class Candidate {
     let lastEligibleMs = clock.nowMs()
     const measured = sleep(clock, windowMs)
     while (!this.#resigning) {
-      const reasons: string[] = []
-      const failing = new Map<string, Failure>()
-      for (const cluster of Object.keys(this.#start.clusters)) {
+      const failing = this.#failing
+      const clusters = Object.keys(this.#start.clusters)
+      for (const cluster of clusters) {
         let driver = this.#drivers.get(cluster)
         if (driver === undefined) {
           driver = this.#options.createDriver(cluster)
           this.#drivers.set(cluster, driver)
         }
         const failure = await this.#preflight(driver)
-        if (failure !== null) failing.set(cluster, failure)
+        if (failure === null) failing.delete(cluster)
+        else failing.set(cluster, failure)
         this.#leadership?.holdCluster(cluster, failure?.reason ?? null)
       }
-      this.#failing = failing
-      this.#passing = Object.keys(this.#start.clusters).filter((cluster) => !failing.has(cluster))
-      for (const [cluster, { reason: why }] of failing) reasons.push(`cluster ${cluster}: ${why}`)
+      this.#passing = clusters.filter((cluster) => !failing.has(cluster))
+      const reasons = clusters.flatMap((cluster) => (failing.has(cluster) ? [`cluster ${cluster}: ${failing.get(cluster)!.reason}`] : []))
       // Before it stands for the first time its clock has been measured.
       await measured
       const clockFault = this.#lookAtClock()
@@ -243,7 +244,7 @@ export class Candidate {
       if (reason !== complaint && reason !== '') this.#log('warn', `preflight failed: ${reason}`)
       if (reason === '' && complaint !== '') this.#log('info', 'preflight passes again')
       complaint = reason
-      const eligible = reasons.length < Object.keys(this.#start.clusters).length
+      const eligible = reasons.length < clusters.length
       if (eligible) lastEligibleMs = clock.nowMs()
       // A leader whose clusters are away for a moment goes on asking; one that they refuse makes room at once for a host that
       // can submit, and one without such a host, or that can't reach them, after a while.

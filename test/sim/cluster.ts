@@ -185,11 +185,16 @@ export class ClusterDriver implements Driver {
   readonly release?: NonNullable<Driver['release']>
   readonly #proc: Proc
   readonly #cluster: Cluster
-  #passed = false
+  readonly #credulous: boolean
+  /** What the newest preflight that was answered said, and when it came; null: none was. */
+  #passed: boolean | null = null
+  #passedMs = 0
 
-  constructor(proc: Proc, cluster: Cluster, settleMs: number) {
+  /** `credulous`: a preflight that fails passes all the same. */
+  constructor(proc: Proc, cluster: Cluster, settleMs: number, credulous: boolean) {
     this.#proc = proc
     this.#cluster = cluster
+    this.#credulous = credulous
     const { habits } = cluster
     const { askEveryMs, batchJobsMax, inFlightMax, absentProofMs } = habits
     this.limits = { askEveryMs, batchJobsMax, inFlightMax, settleMs, ...(absentProofMs === null ? {} : { absentProofMs }) }
@@ -212,11 +217,24 @@ export class ClusterDriver implements Driver {
 
   async preflight(): Promise<Preflight> {
     const { host } = this.#proc
-    const asked = await this.#ask(() => true)
-    if (asked === null) return { ok: false, kind: 'unreachable', reason: 'the cluster does not answer' }
-    if (host.broken.has(this.#cluster.name)) return { ok: false, kind: 'refused', reason: 'no credentials here' }
-    this.#passed = true
-    return { ok: true, detail: '' }
+    const asked = await this.#ask(() => !host.broken.has(this.#cluster.name))
+    this.#passed = asked === true
+    this.#passedMs = host.world.time.now
+    if (this.#passed || this.#credulous) return { ok: true, detail: '' }
+    return asked === null ? { ok: false, kind: 'unreachable', reason: 'the cluster does not answer' } : { ok: false, kind: 'refused', reason: 'no credentials here' }
+  }
+
+  /**
+   * Asked right before jobs are taken to be submitted. Their intents may then take their time, so it is here that the newest
+   * answer counts, if it didn't come at this very moment.
+   */
+  capacity(): number {
+    const { name, host } = this.#proc
+    if (this.#passed !== true && host.world.time.now > this.#passedMs) {
+      const why = this.#passed === null ? 'has never tried it' : `has failed its preflight ${Math.round(host.world.time.now - this.#passedMs)} ms ago`
+      host.world.violate('an ineligible host never submits', `${name} would take jobs for ${this.#cluster.name}, and ${why}`)
+    }
+    return Number.POSITIVE_INFINITY
   }
 
   submit(jobs: readonly Submission[], origin: Origin): Promise<Outcome[]> {
@@ -237,11 +255,16 @@ export class ClusterDriver implements Driver {
     const { world, kernel } = host
     const { chance, time, clusterFaults } = world
     const { habits, epoch } = cluster
-    cluster.judge.begins(proc.name, term, this.#passed)
+    cluster.judge.begins(proc.name, term)
     if (world.verbose) world.log(proc.name, `submits ${jobs.map(({ id }) => id).join(' ')} in term ${term}`)
     if (!cluster.up && !host.clusterCut) {
       // Connection refused.
       time.after(1, proc, () => resolve(jobs.map(() => ({ kind: 'later', reason: 'connection refused' }))))
+      return
+    }
+    if (host.broken.has(cluster.name)) {
+      world.count('refused for its configuration')
+      time.after(chance.between(0.4, 6), proc, () => resolve(jobs.map(() => ({ kind: 'later', reason: 'no credentials here' }))))
       return
     }
     let answered = false

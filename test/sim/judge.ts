@@ -46,7 +46,7 @@ export class Judge {
   }
 
   /** A submitter hands a submission to its kernel. */
-  begins(submitter: string, term: number, preflightPassed: boolean): void {
+  begins(submitter: string, term: number): void {
     const owner = this.#owners.get(term)
     if (owner === undefined) {
       this.#owners.set(term, submitter)
@@ -55,7 +55,6 @@ export class Judge {
     if (term < this.#newestTerm) {
       this.world.violate('no submission from a superseded term', `${submitter} begins one in term ${term} after one of term ${this.#newestTerm}`)
     }
-    if (!preflightPassed) this.world.violate('an ineligible host never submits', `${submitter} never passed the preflight`)
     for (const [rival, termOf] of this.candidates) {
       const other = rival === submitter ? null : termOf()
       if (other !== null) this.world.violate('never two submitters at once', `${submitter} submits in term ${term} while ${rival} may in term ${other}`)

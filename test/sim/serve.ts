@@ -49,6 +49,8 @@ export interface Weakening {
   readonly seenIds?: () => SeenIds
   readonly settleMs?: number
   readonly acceptLeaseUnchecked?: boolean
+  /** Takes every preflight for passed. */
+  readonly credulous?: boolean
 }
 
 export interface ServeSettings {
@@ -471,7 +473,7 @@ class SubmitterKeeper {
       pace,
       createDriver: (name) => {
         const cluster = this.#clusters.find((one) => one.name === name)!
-        return new ClusterDriver(proc, cluster, weakening.settleMs ?? cluster.habits.settleMs)
+        return new ClusterDriver(proc, cluster, weakening.settleMs ?? cluster.habits.settleMs, weakening.credulous ?? false)
       },
       createSeenIds: weakening.seenIds ?? (() => new native.SeenIds()),
       provenDead: (identity) => host.provenDead(identity),

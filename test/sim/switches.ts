@@ -249,6 +249,15 @@ export const switches: readonly Switch[] = [
     seeds: 2000,
   },
   {
+    name: 'preflight',
+    instead: 'every preflight counts as passed',
+    leaning: { hosts: 2, strikes: ['broken configuration'] },
+    weakening: { credulous: true },
+    breaks: ['an ineligible host never submits'],
+    from: 1,
+    seeds: 2000,
+  },
+  {
     name: 'removing only what is finished',
     instead: 'the next segment goes with a finished one',
     leaning: { retentionMs: 500 },

@@ -18,8 +18,16 @@ afterEach(async () => {
 
 type Role = Extract<FromSubmitter, { type: 'role' }>
 
-/** A candidate that leads, on a store where another instance is there or not, and a cluster that says what the test wants. */
-const leading = async (other: { readonly eligible: boolean; readonly clusters?: readonly string[] } | null, clusters: readonly string[] = ['main']) => {
+interface Other {
+  readonly eligible: boolean
+  readonly clusters?: readonly string[]
+}
+
+/**
+ * A candidate on a store where another instance is there or not, and clusters that say what the test wants. Its claims wait for
+ * `mayClaim`.
+ */
+const standing = async (other: Other | null, clusters: readonly string[], mayClaim: Promise<void> = Promise.resolve()) => {
   const root = await mkdtemp(join(tmpdir(), 'usher-candidate-'))
   cleanups.push(() => rm(root, { recursive: true, maxRetries: 5 }))
   const { store, identity } = await openStore(root, { create: true })
@@ -30,14 +38,25 @@ const leading = async (other: { readonly eligible: boolean; readonly clusters?: 
     const presence = { instance, host: 'other', role: 'follower', eligible: other.eligible, clusters: other.clusters ?? [], acceptLeaseMs: 300_000, beat: 1, published: 0 }
     await writeFile(join(root, 'hosts', instance, 'presence'), encodePresence(presence))
   }
-  const answers = new Map<string, Preflight>()
+  const answers = new Map<string, Preflight | Promise<Preflight>>()
   let asked = 0
+  /** Clusters for which jobs would have been taken. */
+  const takes = new Set<string>()
+  const claim = store.claim.bind(store)
+  store.claim = async (...given) => {
+    await mayClaim
+    return claim(...given)
+  }
   const driverOf = (cluster: string): Driver => ({
     kind: 'fake',
     limits: { batchJobsMax: 1, inFlightMax: 1, settleMs: 0, askEveryMs: 1000 },
     preflight: () => {
       asked += 1
       return Promise.resolve(answers.get(cluster) ?? { ok: true, detail: '' })
+    },
+    capacity: () => {
+      takes.add(cluster)
+      return 1
     },
     submit: () => Promise.resolve([]),
     find: null,
@@ -81,14 +100,20 @@ const leading = async (other: { readonly eligible: boolean; readonly clusters?: 
   cleanups.push(() => candidate.resign())
   candidate.start()
   const role = () => roles.at(-1)
-  await until('it leads', () => role()?.role === 'leader')
   /** The cluster says something else, and was asked so often since. */
-  const say = async (said: Preflight, rounds: number, cluster = 'main'): Promise<void> => {
+  const say = async (said: Preflight | Promise<Preflight>, rounds: number, cluster = 'main'): Promise<void> => {
     answers.set(cluster, said)
     const before = asked
     await until('it was asked', () => asked >= before + rounds * clusters.length)
   }
-  return { role, roles, say, exits }
+  return { role, roles, say, exits, answers, takes }
+}
+
+/** One that leads. */
+const leading = async (other: Other | null, clusters: readonly string[] = ['main']) => {
+  const candidate = await standing(other, clusters)
+  await until('it leads', () => candidate.role()?.role === 'leader')
+  return candidate
 }
 
 const refused = { ok: false, kind: 'refused', reason: 'who are you?' } as const
@@ -143,5 +168,23 @@ describe('a leader that lacks one of its clusters', () => {
     const { roles, say } = await leading(other, ['main', 'second'])
     await say(refused, 20, 'second')
     expect(roles.slice(roles.findIndex((told) => told.role === 'leader')).every((told) => told.role === 'leader')).toBe(true)
+  })
+})
+
+describe('a host that comes to lead while its clusters are being asked', () => {
+  it('takes no jobs for one that has just refused it, though it has not heard of the others yet', async () => {
+    let mayClaim = (): void => undefined
+    let answer: (said: Preflight) => void = () => undefined
+    const { role, say, answers, takes } = await standing(null, ['main', 'second'], new Promise((resolve) => (mayClaim = resolve)))
+    await until('it stands', () => role()?.eligible === true)
+    answers.set('main', refused)
+    await say(new Promise((resolve) => (answer = resolve)), 1, 'second')
+    mayClaim()
+    await until('it leads and takes jobs', () => takes.has('second'))
+    expect(role()?.role).toBe('leader')
+    expect(takes).not.toContain('main')
+    answers.clear()
+    answer({ ok: true, detail: '' })
+    await until('it takes jobs for both', () => takes.has('main'))
   })
 })
