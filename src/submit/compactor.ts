@@ -28,8 +28,10 @@ import type { SnapshotFile } from './snapshot-file.ts'
 import { writeSnapshot } from './snapshot-writer.ts'
 import type { SnapshotSource } from './snapshot-writer.ts'
 
-/** When a snapshot is due; left out, what fits a ledger of any size. */
+/** When a file of the ledger ends and when a snapshot is due; left out, what fits a ledger of any size. */
 export interface CompactionPace {
+  /** A new file is begun when one has grown past this. */
+  readonly fileBytesMax?: number
   /** When the ledger has grown by this, or by the size of the last one if that is more. */
   readonly growthBytesMin?: number
   /** And when so many files are to be read beyond the last one. */

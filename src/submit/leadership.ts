@@ -102,7 +102,8 @@ export class Leadership {
     for (const warning of history.warnings) log('warn', warning)
     this.#books = history.books
     if (this.#resigned) return
-    const ledger = await Ledger.create({ store, storeUuid, term, by, clock, read: history.extents, from: history.base?.ref ?? null })
+    const { fileBytesMax } = this.#options.compaction ?? {}
+    const ledger = await Ledger.create({ store, storeUuid, term, by, clock, read: history.extents, from: history.base?.ref ?? null, ...(fileBytesMax === undefined ? {} : { fileBytesMax }) })
     this.#books.apply(ledger.opening)
     const { base, records, files } = history
     const began = base === null ? 'no snapshot' : `snapshot ${base.ref.term}/${base.ref.number}`

@@ -69,11 +69,12 @@ export class Removals {
   watch(files: FileOperations): FileOperations {
     return {
       ...files,
-      open: (path, mode) => (mode === 'new' && path.endsWith('.log') && ledgerFile.test(path) ? files.open(path, mode).then((file) => this.#watched(file)) : files.open(path, mode)),
+      open: (path, mode) => (mode === 'new' && path.endsWith('.log') && ledgerFile.test(path) ? files.open(path, mode).then((file) => this.#watched(path, file)) : files.open(path, mode)),
     }
   }
 
-  #watched(file: OpenFile): OpenFile {
+  #watched(path: string, file: OpenFile): OpenFile {
+    if (!path.endsWith('/0000000001.log')) this.#world.count('further files of a ledger')
     return {
       write: (bytes, position) => {
         this.#writes(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))

@@ -511,6 +511,27 @@ describe('what a new leader reads', () => {
     expect(tolerant.damaged.join()).toContain("can't be read without")
   })
 
+  it("isn't held up by a first file that was removed and created anew by a late request", async () => {
+    const world = new World(2)
+    await world.lead()
+    const first = ledgerName(world.term, 1)
+    for (let round = 0; round < 40 && world.memory.files.has(first); round += 1) {
+      for (let moves = 0; moves < 20; moves += 1) await world.admit()
+      for (let moves = 0; moves < 400; moves += 1) await world.move()
+      world.clock.now += 2000
+      await world.remove()
+      await world.compact()
+      await world.compact()
+    }
+    expect(world.memory.files.has(first)).toBe(false)
+    await world.admit()
+    world.memory.files.set(first, Buffer.alloc(0))
+    const { books, records } = await read(world.memory)
+    expect(records).toBeGreaterThan(0)
+    expect(contentOf(books)).toEqual(contentOf(world.books))
+    await world.lead()
+  })
+
   it('holds no id that the ledger might not have', async () => {
     const world = new World(6)
     await world.lead()
