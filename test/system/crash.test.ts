@@ -60,7 +60,8 @@ describe('killed at any moment', () => {
     }
     load.on = false
     await Promise.all(producers)
-    const audit = await settledAudit(store)
+    // How much has piled up, and how fast it goes, is the machine's.
+    const audit = await settledAudit(store, 300_000)
     const context = `seed ${seed}; ${JSON.stringify({ kills, sent, acked: acked.size, sink: sink.count, audit })}`
     process.stderr.write(`crash: ${context}\n`)
     expect(kills.server, context).toBeGreaterThan(0)
