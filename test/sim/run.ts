@@ -15,7 +15,7 @@ import type { Blow, Leaning, Scenario } from './scenario.ts'
 import { Serve, storeUuid } from './serve.ts'
 import type { Weakening } from './serve.ts'
 import { root } from './truth.ts'
-import { examine, instancesLeft, jobsInDoubt, replayDiffers } from './verdict.ts'
+import { examine, instancesLeft, jobsInDoubt, presenceTorn, replayDiffers } from './verdict.ts'
 import { noClusterFaults, noFileFaults, World } from './world.ts'
 import type { Violation } from './world.ts'
 
@@ -41,6 +41,8 @@ export interface Outcome {
 
 /** After the world was healed everything must have come to its end by then. */
 const drainMsMax = 120_000
+/** Longer where a presence was torn by the death of who wrote it: it may have had the longest accept lease that there is. */
+const drainTornMsMax = 480_000
 /** What is in doubt then is for an operator. */
 const decideAfterMs = 10_000
 
@@ -285,7 +287,8 @@ class Simulation {
   #drain(): void {
     const { world } = this
     const { time } = world
-    const untilMs = time.now + drainMsMax
+    const beganMs = time.now
+    const untilMs = beganMs + (presenceTorn(world) ? drainTornMsMax : drainMsMax)
     while (world.violation === null && !this.#drained()) {
       if (time.now >= untilMs) {
         const leading = this.#leading()
@@ -301,7 +304,7 @@ class Simulation {
         return
       }
       time.run(Math.min(untilMs, time.now + 200), () => world.violation !== null)
-      if (time.now > untilMs - drainMsMax + decideAfterMs) this.#decide()
+      if (time.now > beganMs + decideAfterMs) this.#decide()
     }
   }
 

@@ -1,6 +1,7 @@
 // The end of a run: what the store says, read afresh with the real readers, against what producers were told and what
 // clusters took.
 import { parseInstance, parseSegmentFile } from '../../src/store/layout.ts'
+import { decodePresence } from '../../src/store/presence.ts'
 import { conflictReason, state } from '../../src/submit/books.ts'
 import type { Books } from '../../src/submit/books.ts'
 import type { Judge } from './judge.ts'
@@ -34,6 +35,13 @@ export const instancesLeft = (world: World, books: Books, serves: readonly Serve
   }
   return left
 }
+
+/** Whether the death of an instance left a presence that nobody can read. */
+export const presenceTorn = (world: World): boolean =>
+  instancesOf(world).some((instance) => {
+    const node = world.server.nodes.get(`${root}/hosts/${instance}/presence`)
+    return node !== undefined && node.size > 0 && decodePresence(node.content) === null
+  })
 
 export const jobsInDoubt = (books: Books): string[] => {
   const ids: string[] = []
