@@ -1,5 +1,5 @@
 // `npm run bench [SUITE…]`: what usher does on this machine, each number beside what it is compared with in the same run.
-// Suites: accept, transform, latency, memory, slurm, takeover. Results are printed, and written to .out/bench.json.
+// Suites: accept, singles, ack, transform, latency, memory, slurm, takeover. Results are printed, and written to .out/bench.json.
 import { spawn } from 'node:child_process'
 import { createServer } from 'node:net'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
@@ -10,7 +10,8 @@ import { Bench } from 'tinybench'
 import { XMLParser } from 'fast-xml-parser'
 import { native } from '../dist/base/native.js'
 import { Client } from '../dist/client/client.js'
-import { load, root, run, startServer } from './server.mjs'
+import { load } from './load.mjs'
+import { root, run, startServer } from './server.mjs'
 
 const discard = '[cluster.main]\ndriver = "discard"\n'
 const paused = '[cluster.main]\ndriver = "discard"\npause = true\n'
@@ -70,17 +71,8 @@ const accept = async () => {
   for (let round = 0; round < 3; round += 1) {
     const result = {}
     for (const [name, config] of [['pausedCluster', paused], ['wholeWay', discard]]) {
-      const server = await startServer(config)
-      try {
-        const { accepted, refused, seconds } = await load({ ...options, address: server.address })
-        result[name] = accepted / seconds
-        if (refused > 0) throw new Error(`${refused} jobs were refused`)
-        // The books: what was acknowledged is on the store, whether it has been submitted yet or not.
-        const { audit } = await server.status()
-        if (audit.accepted !== accepted || !audit.balanced) throw new Error(`the books don't balance: ${accepted} acknowledged, ${JSON.stringify(audit)}`)
-      } finally {
-        await server.stop()
-      }
+      const { accepted, seconds } = await underLoad(config, options)
+      result[name] = accepted / seconds
     }
     result.redis = await redisAccepted(2_000_000, 50, 400, 250)
     result.diskMiB = await diskMiBPerSecond()
@@ -98,6 +90,48 @@ const accept = async () => {
     ratioToRedis: of('redis') === null ? null : of('pausedCluster') / of('redis'),
     rounds,
   }
+}
+
+/** Runs load on a server of its own, and sees that what was acknowledged is on the store. */
+const underLoad = async (config, options) => {
+  const server = await startServer(config)
+  try {
+    const result = await load({ ...options, address: server.address })
+    if (result.refused > 0) throw new Error(`${result.refused} jobs were refused`)
+    const { audit } = await server.status()
+    if (audit.accepted !== result.accepted || !audit.balanced) throw new Error(`the books don't balance: ${result.accepted} acknowledged, ${JSON.stringify(audit)}`)
+    return result
+  } finally {
+    await server.stop()
+  }
+}
+
+/** One job in a write, and the next when it is answered, on 1,000 connections: what costs is system calls. */
+const singles = async () => {
+  const rounds = []
+  for (let round = 0; round < 3; round += 1) {
+    const { accepted, seconds, latencyMs } = await underLoad(paused, { connections: 1000, jobsPerFrame: 1, framesMax: 1, jobBytes: 250, seconds: 8 })
+    rounds.push({ usher: accepted / seconds, latencyMs, redis: await redisAccepted(200_000, 1000, 1, 250) })
+    say(`  round ${round + 1}: ${perSecond(accepted / seconds)} jobs/s, Redis XADD ${rounds[round].redis === null ? 'not installed' : perSecond(rounds[round].redis)}`)
+  }
+  const usher = median(rounds.map((result) => result.usher))
+  const redis = rounds[0].redis === null ? null : median(rounds.map((result) => result.redis))
+  return { connections: 1000, acceptedPerSecond: usher, redisXaddFsyncPerSecond: redis, ratioToRedis: redis === null ? null : usher / redis, rounds }
+}
+
+/** From the moment at which a frame of 40 jobs is due to its answer, at fixed rates: what producers see on a host that is not saturated. */
+const ack = async () => {
+  const options = { connections: 50, jobsPerFrame: 40, jobBytes: 250, seconds: 8 }
+  const found = await underLoad(paused, options)
+  const capacityPerSecond = found.accepted / found.seconds
+  say(`  capacity: ${perSecond(capacityPerSecond)} jobs/s`)
+  const rates = {}
+  for (const share of [0.25, 0.5, 0.75, 0.9]) {
+    const { latencyMs, unsent } = await underLoad(paused, { ...options, rate: capacityPerSecond * share })
+    rates[share] = { ...latencyMs, unsent }
+    say(`  at ${share * 100} %: p50 ${latencyMs.p50} ms, p99 ${latencyMs.p99} ms, most ${latencyMs.max} ms`)
+  }
+  return { capacityPerSecond, rates }
 }
 
 /** A segment as the server writes it. */
@@ -213,7 +247,7 @@ const takeover = async () => {
   return JSON.parse(stdout.trim().split('\n').at(-1))
 }
 
-const suites = { accept, transform, latency, memory, slurm, takeover }
+const suites = { accept, singles, ack, transform, latency, memory, slurm, takeover }
 const chosen = process.argv.slice(2)
 for (const name of chosen) if (!(name in suites)) throw new Error(`no suite ${name}: there are ${Object.keys(suites).join(', ')}`)
 

@@ -9,11 +9,8 @@ export const root = fileURLToPath(new URL('..', import.meta.url))
 export const cli = join(root, 'dist', 'cli', 'usher.cjs')
 export const run = promisify(execFile)
 
-/** Runs a load generator process and gives its result. */
-export const load = async (options) => {
-  const { stdout } = await run(process.execPath, [join(root, 'bench', 'load.mjs'), JSON.stringify(options)], { maxBuffer: 1 << 26 })
-  return JSON.parse(stdout)
-}
+// usher refuses variables of its own that it doesn't know.
+const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'USHER_BENCH_DIR'))
 
 /** USHER_BENCH_DIR: where the store is put. The file system under it is what is measured, too. */
 export const startServer = async (config) => {
@@ -22,8 +19,7 @@ export const startServer = async (config) => {
   await writeFile(join(folder, 'usher.toml'), `[log]\nlevel = "warn"\n${config}`)
   const child = spawn(process.execPath, [cli, 'serve', '--json', '--config', join(folder, 'usher.toml'), '--store', store, '--listen', '127.0.0.1:0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    // usher refuses variables of its own that it doesn't know.
-    env: Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'USHER_BENCH_DIR')),
+    env,
   })
   const ready = await new Promise((resolve, reject) => {
     let text = ''
@@ -34,7 +30,7 @@ export const startServer = async (config) => {
     child.once('exit', (status) => reject(new Error(`usher serve ended with status ${status}`)))
   })
   child.removeAllListeners('exit')
-  const status = async () => JSON.parse((await run(process.execPath, [cli, 'status', '--json', '--store', store], { maxBuffer: 1 << 26 })).stdout)
+  const status = async () => JSON.parse((await run(process.execPath, [cli, 'status', '--json', '--store', store], { maxBuffer: 1 << 26, env })).stdout)
   return {
     address: ready.address,
     instance: ready.instance,

@@ -13,7 +13,8 @@ import { createServer } from 'node:http'
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { cli, load, root, run } from './server.mjs'
+import { load } from './load.mjs'
+import { cli, root, run } from './server.mjs'
 
 const options = { rounds: 30, hosts: 3, jobs: 100_000, leaseMs: 3000, ...JSON.parse(process.argv[2] ?? '{}') }
 const say = (text) => process.stderr.write(`${text}\n`)
