@@ -1,6 +1,6 @@
 // A real `usher serve` on a store of its own, for benchmarks. Everything is ended by its id and removed.
 import { execFile, spawn } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -16,7 +16,7 @@ const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => na
 export const startServer = async (config) => {
   const folder = await mkdtemp(join(process.env.USHER_BENCH_DIR ?? root, '.bench-'))
   const store = join(folder, 'store')
-  await writeFile(join(folder, 'usher.toml'), `[log]\nlevel = "warn"\n${config}`)
+  await writeFile(join(folder, 'usher.toml'), `[log]\nlevel = "error"\n${config}`)
   const child = spawn(process.execPath, [cli, 'serve', '--json', '--config', join(folder, 'usher.toml'), '--store', store, '--listen', '127.0.0.1:0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env,
@@ -37,18 +37,20 @@ export const startServer = async (config) => {
     store,
     pid: child.pid,
     status,
-    /** Waits until this many jobs are submitted. */
-    settled: async (jobs, withinMs = 120_000) => {
+    /** Waits until the audit has this many jobs in a state. */
+    settled: async (jobs, state = 'submitted', withinMs = 120_000) => {
       const until = Date.now() + withinMs
       for (;;) {
         const { audit } = await status()
-        if (audit.submitted >= jobs) return audit
+        if (audit[state] >= jobs) return audit
         if (Date.now() > until) throw new Error(`not settled: ${JSON.stringify(audit)}`)
         await new Promise((resolve) => setTimeout(resolve, 200))
       }
     },
     residentMiB: async (pid = child.pid) => Number(/^VmRSS:\s+([0-9]+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))[1]) / 1024,
     peakMiB: async (pid = child.pid) => Number(/^VmHWM:\s+([0-9]+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))[1]) / 1024,
+    openFiles: async (pid = child.pid) => (await readdir(`/proc/${pid}/fd`)).length,
+    submitterPid: async () => Number((await run('pgrep', ['-P', `${child.pid}`, '-f', 'submitter'])).stdout.trim().split('\n')[0]),
     stop: async () => {
       const ended = new Promise((resolve) => child.once('exit', resolve))
       child.kill('SIGTERM')

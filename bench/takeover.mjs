@@ -13,7 +13,7 @@ import { createServer } from 'node:http'
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { load } from './load.mjs'
+import { buildNative, generate } from './generator.mjs'
 import { cli, root, run } from './server.mjs'
 
 const options = { rounds: 30, hosts: 3, jobs: 100_000, leaseMs: 3000, ...JSON.parse(process.argv[2] ?? '{}') }
@@ -149,7 +149,7 @@ const measure = async () => {
       hosts.set(host.instance, host)
     }
     const first = sink.after(0)
-    const { accepted } = await load({ address: [...hosts.values()][0].address, connections: 4, jobsPerFrame: 400, jobBytes: 250, seconds: 60, jobs: options.jobs })
+    const { accepted } = await generate({ address: [...hosts.values()][0].address, connections: 4, seconds: 60, warmup: 0, jobs: options.jobs })
     let term = await first
     say(`${accepted} jobs accepted, ${options.hosts} instances${mayUnshare ? ', each in a pid namespace of its own' : ''}`)
     for (let round = 0; round < 2 * options.rounds; round += 1) {
@@ -200,4 +200,5 @@ const measure = async () => {
   }
 }
 
+buildNative()
 process.stdout.write(`${JSON.stringify(await measure())}\n`)

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { codes } from '../base/errors.ts'
 import { version } from '../config/version.ts'
 import { registerAdmit, registerExpel } from './admission.ts'
+import { registerBench } from './bench.ts'
 import { registerConfig } from './config-show.ts'
 import { registerDead, registerResolve } from './decisions.ts'
 import { registerDoctor } from './doctor.ts'
@@ -30,6 +31,7 @@ const commands: readonly ((program: Command) => void)[] = [
   registerExpel,
   registerDoctor,
   registerConfig,
+  registerBench,
 ]
 
 const examples = `Examples:

@@ -95,12 +95,13 @@ export class SendReport {
     this.#drawn = true
   }
 
-  finish(nowMs = performance.now()): void {
+  /** `more`: what the summary of a command says besides, for programs. */
+  finish(nowMs = performance.now(), more: Readonly<Record<string, unknown>> = {}): void {
     this.#erase()
     const seconds = Math.round(nowMs - this.#startedMs) / 1000
     const { accepted, refused, inDoubt, unsent, answered } = this
     if (this.#json) {
-      const summary = { sent: answered, accepted, refused, inDoubt, seconds, ...(unsent === 0 ? {} : { unsent }) }
+      const summary = { sent: answered, accepted, refused, inDoubt, seconds, ...(unsent === 0 ? {} : { unsent }), ...more }
       this.#output.stdout.write(`${JSON.stringify(summary)}\n`)
       return
     }

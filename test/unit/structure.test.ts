@@ -50,7 +50,7 @@ const imports: Import[] = sources.flatMap((from) =>
 /** Folders of src, lowest first; those of one row may not import each other but where `sideways` says so. */
 const layers: readonly (readonly string[])[] = [
   ['base'],
-  ['protocol', 'config', 'observe'],
+  ['protocol', 'config', 'observe', 'bench'],
   ['store', 'hosts', 'election', 'transform', 'submit'],
   ['ingest'],
   ['instance', 'app'],
@@ -94,7 +94,7 @@ describe('the structure of the sources', () => {
     expect(sources.filter((file) => !known.has(subjectOf(file)))).toEqual([])
   })
 
-  it('imports in one direction: base ← protocol, config, observe ← store, hosts, election, transform, submit ← ingest ← instance, app ← cli', () => {
+  it('imports in one direction: base ← protocol, config, observe, bench ← store, hosts, election, transform, submit ← ingest ← instance, app ← cli', () => {
     expect(imports.filter((each) => !mayImport(each)).map(({ from, to }) => `${from} imports ${to}`)).toEqual([])
   })
 
