@@ -63,25 +63,45 @@ export const processorKernels = (sample) => {
 
 const by = { host: 'bench', instance: 'bench-20261123T040000-3fa9c1', pid: 1, version: '0', config: '0' }
 
-/** Work that waits for the disk. `close` removes what it made. */
-export const diskKernels = async () => {
-  const folder = await mkdtemp(join(process.env.USHER_BENCH_DIR ?? root, '.bench-'))
+/** A store with a ledger; `record()` is one for it. */
+const openLedger = async (parent) => {
+  const folder = await mkdtemp(join(parent, '.bench-'))
   const store = new DirectoryStore(folder)
   for (const directory of [claimsDirectory, ledgerTermDirectory(1), hostDirectory(by.instance)]) await store.makeDirectory(directory)
   const ledger = await Ledger.create({ store, storeUuid: 'bench', term: 1, by, clock: systemClock, read: [] })
-  let [number, claims] = [0, 0]
+  let number = 0
+  return {
+    store,
+    ledger,
+    record: () => ({ k: 'intent', cluster: 'main', of: `${by.instance}/${(number += 1)}`, jobs: [[0, 999]] }),
+    close: async () => {
+      await ledger.close()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** What a ledger costs the processor: its files in memory, where a sync is nothing. */
+export const memoryLedger = async () => {
+  const { ledger, record, close } = await openLedger('/dev/shm')
+  return {
+    kernel: { name: 'ledger in memory', what: 'records appended 1,000 at once', amount: 1000, unit: 'records/s', run: () => ledger.append(Array.from({ length: 1000 }, record)) },
+    close,
+  }
+}
+
+/** Work that waits for the disk. `close` removes what it made. */
+export const diskKernels = async () => {
+  const { store, ledger, record, close } = await openLedger(process.env.USHER_BENCH_DIR ?? root)
+  let claims = 0
   const privateName = claimFileName(by.instance, randomBytes(8).toString('hex'))
   await store.prepare(privateName, randomBytes(64))
-  const record = () => ({ k: 'intent', cluster: 'main', of: `${by.instance}/${(number += 1)}`, jobs: [[0, 999]] })
   return {
     kernels: [
       { name: 'ledger, append and sync', what: 'one record', amount: 1, unit: 'records/s', run: () => ledger.append([record()]) },
       { name: 'ledger, 32 appends at once', what: 'records that share syncs', amount: 32, unit: 'records/s', run: () => Promise.all(Array.from({ length: 32 }, () => ledger.append([record()]))) },
       { name: 'claim', what: 'the next number of a term, synced', amount: 1, unit: 'claims/s', run: () => store.claim(claimName((claims += 1)), privateName) },
     ],
-    close: async () => {
-      await ledger.close()
-      await rm(folder, { recursive: true, force: true })
-    },
+    close,
   }
 }

@@ -95,3 +95,10 @@ export const compareRuns = (before: BenchResults, after: BenchResults): Compared
       .map((field) => `${field}: ${before.machine[field]} before, ${after.machine[field]} after`),
   }
 }
+
+/**
+ * Whether ratios of this run are a loss against those of a baseline: chance doesn't explain it, no round reaches the lowest of
+ * the baseline, and less than `keptMin` is left of the median.
+ */
+export const isRatioLoss = (baseline: readonly number[], now: readonly number[], keptMin: number): boolean =>
+  mannWhitneyP(baseline, now) <= pMax && Math.max(...now) < Math.min(...baseline) && median(now) < median(baseline) * keptMin

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { changeMin, compareMeasure, compareRuns, mannWhitneyP, pMax } from '../../../src/bench/compare.ts'
+import { changeMin, compareMeasure, compareRuns, isRatioLoss, mannWhitneyP, pMax } from '../../../src/bench/compare.ts'
 import { type BenchResults, type Measure, median, readResults } from '../../../src/bench/results.ts'
 import { compare } from '../../../src/cli/bench.ts'
 import { run } from '../../../src/cli/program.ts'
@@ -95,6 +95,24 @@ describe('a comparison', () => {
     const compared = compareRuns(before, after)
     expect(compared.comparisons.map(({ name }) => name)).toEqual(['accept/usher'])
     expect(compared).toMatchObject({ onlyBefore: ['old'], onlyAfter: ['new'], differences: ['kernel: 6.1 before, 7.0 after'] })
+  })
+})
+
+describe('the guard', () => {
+  const baseline = [1, 1.01, 1.02, 0.99, 0.98]
+  it('finds a loss that neither the spread nor another machine explains', () => {
+    expect(isRatioLoss(baseline, baseline.map((ratio) => ratio / 2), 0.7)).toBe(true)
+  })
+
+  it('passes what is as it was, less than its margin slower, faster, or with a round as good as ever', () => {
+    expect(isRatioLoss(baseline, baseline, 0.7)).toBe(false)
+    expect(isRatioLoss(baseline, baseline.map((ratio) => ratio * 0.8), 0.7)).toBe(false)
+    expect(isRatioLoss(baseline, baseline.map((ratio) => ratio * 2), 0.7)).toBe(false)
+    expect(isRatioLoss(baseline, [0.5, 0.5, 0.5, 0.5, 1], 0.7)).toBe(false)
+  })
+
+  it('passes where there are too few rounds to tell', () => {
+    expect(isRatioLoss(baseline, [0.1], 0.7)).toBe(false)
   })
 })
 
