@@ -14,6 +14,8 @@ from .errors import RefusedError
 
 COUNT_MAX = 2**31 - 1
 MEMORY_MAX = 2**53 - 1
+#: Larger integers are no numbers to JSON.
+NUMBER_BITS_MAX = 1023
 
 TEXT_KEYS = ("name", "directory", "stdin_path", "stdout_path", "stderr_path", "pre_launch", "post_launch", "launcher")
 COUNT_KEYS = ("node_count", "process_count", "processes_per_node", "cpu_cores_per_process", "gpu_cores_per_process")
@@ -186,7 +188,7 @@ def _pairs(value: object, field: str, key_may_hold_equals: bool) -> Optional[Dic
         _text(key, field, key)
         if isinstance(item, bool):
             pairs[key] = "true" if item else "false"
-        elif isinstance(item, (int, float)) and math.isfinite(item):
+        elif (isinstance(item, int) and item.bit_length() <= NUMBER_BITS_MAX) or (isinstance(item, float) and math.isfinite(item)):
             pairs[key] = number_text(item)
         elif item is None:
             raise _refusal("field_invalid", field, "must be text, a number or a boolean, not None", key)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Mapping
 
-from .checking import COUNT_MAX, MEMORY_MAX, checked_job, duration_seconds, is_traceparent, text_problem
+from .checking import COUNT_MAX, MEMORY_MAX, NUMBER_BITS_MAX, checked_job, duration_seconds, is_traceparent, text_problem
 
 #: Values that are kept for each field; then it is begun anew.
 _KEPT_MAX = 4096
@@ -117,7 +117,11 @@ class _Pairs(_Kept):
         parts = []
         for key in keys:
             value = mapping[key]
-            if type(value) is not str:
+            if type(value) is int and value.bit_length() <= NUMBER_BITS_MAX:
+                value = str(value)
+            elif type(value) is bool:
+                value = "true" if value else "false"
+            elif type(value) is not str:
                 raise _NotPlain
             parts.append(self[key, value])
         return b"".join(parts)
@@ -175,12 +179,19 @@ def _resources(value: Any) -> bytes:
 
 _CUSTOM_ATTRIBUTES = _Pairs(36, key_may_hold_equals=True)
 _DURATIONS = _Durations(32)
+
+
+def _duration(value: Any) -> bytes:
+    # An integer counts minutes. True is none.
+    return _DURATIONS[f"{value} m" if type(value) is int and value <= COUNT_MAX else value]
+
+
 _ATTRIBUTES: Mapping[str, Callable[[Any], bytes]] = {
     "queue_name": _Texts(33).__getitem__,
     "account": _Texts(34).__getitem__,
     "reservation_id": _Texts(35).__getitem__,
     "custom_attributes": _CUSTOM_ATTRIBUTES.all_of,
-    "duration": _DURATIONS.__getitem__,
+    "duration": _duration,
 }
 
 
