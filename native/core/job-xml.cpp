@@ -5,6 +5,7 @@
 #include "job-xml.h"
 
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "job-elements.h"
@@ -55,23 +56,45 @@ constexpr std::array<char, 200> make_digit_pairs() noexcept {
 
 constexpr auto digit_pairs = make_digit_pairs();
 
+constexpr std::array<uint64_t, decimal_bytes_max> make_powers_of_ten() noexcept {
+  std::array<uint64_t, decimal_bytes_max> powers{1};
+  for (size_t i = 1; i < powers.size(); i++) powers[i] = powers[i - 1] * 10;
+  return powers;
+}
+
+constexpr auto powers_of_ten = make_powers_of_ten();
+
+// 1233 / 4096 is the logarithm of two, near enough for 64 bits to be at most one too small.
+constexpr size_t decimal_length(uint64_t value) noexcept {
+  const size_t guess = static_cast<size_t>(std::bit_width(value | 1)) * 1233 >> 12;
+  return guess + (guess < decimal_bytes_max && (value | 1) >= powers_of_ten[guess] ? 1 : 0);
+}
+
+static_assert(decimal_length(0) == 1 && decimal_length(9) == 1 && decimal_length(10) == 2);
+static_assert(decimal_length(99) == 2 && decimal_length(100) == 3 && decimal_length(UINT64_MAX) == 20);
+static_assert([] {
+  for (size_t digits = 1; digits < decimal_bytes_max; digits++) {
+    if (decimal_length(powers_of_ten[digits] - 1) != digits) return false;
+    if (decimal_length(powers_of_ten[digits]) != digits + 1) return false;
+  }
+  return true;
+}());
+
+// Straight to its place, from the end: digits that are put somewhere else first must be waited for.
 uint8_t* put_decimal(uint8_t* out, uint64_t value) noexcept {
-  uint8_t digits[decimal_bytes_max];
-  uint8_t* from = digits + sizeof digits;
+  uint8_t* const end = out + decimal_length(value);
+  uint8_t* from = end;
   while (value >= 100) {
     from -= 2;
     std::memcpy(from, &digit_pairs[value % 100 * 2], 2);
     value /= 100;
   }
   if (value >= 10) {
-    from -= 2;
-    std::memcpy(from, &digit_pairs[value * 2], 2);
+    std::memcpy(from - 2, &digit_pairs[value * 2], 2);
   } else {
-    *--from = static_cast<uint8_t>('0' + value);
+    from[-1] = static_cast<uint8_t>('0' + value);
   }
-  const auto length = static_cast<size_t>(digits + sizeof digits - from);
-  std::memcpy(out, from, length);
-  return out + length;
+  return end;
 }
 
 Code code_of(TextStatus status) noexcept {

@@ -26,6 +26,7 @@ class JsonBuffer {
   explicit JsonBuffer(size_t capacity) noexcept { reallocate(capacity + slack); }
 
   size_t size() const noexcept { return size_; }
+  size_t capacity() const noexcept { return capacity_; }
   uint8_t* data() noexcept { return bytes_.get(); }
   uint8_t* at() noexcept { return bytes_.get() + size_; }
   // A pointer below this has at least `slack` writable bytes behind it.

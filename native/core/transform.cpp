@@ -15,23 +15,21 @@ namespace {
 
 class SegmentReader {
  public:
-  SegmentReader(std::span<const uint8_t> xml, bool general_only) noexcept
+  SegmentReader(std::span<const uint8_t> xml, JsonBuffer& out, const CanonicalKernel* kernel) noexcept
       : xml_(xml),
-        // Lines come out longer than jobs go in, mostly by their provenance; memory not needed is never
-        // touched.
-        out_(xml.size() + xml.size() / 2),
+        out_(out),
         reader_(xml),
         job_(reader_, out_, failure_),
         checker_(xml),
-        general_only_(general_only) {}
+        kernel_(kernel) {}
 
-  Transformed read() noexcept {
-    if (!read_root() || !read_jobs() || !read_rest()) return failed();
-    Transformed result;
-    result.bytes = out_.size();
-    result.jsonl = out_.release();
-    result.jobs = jobs_;
-    return result;
+  TransformOutcome read() noexcept {
+    out_.truncate(0);
+    if (read_root() && read_jobs() && read_rest()) return {{}, jobs_};
+    explain_by_mark();
+    failure_.place = locate(xml_, failure_.offset);
+    out_.truncate(0);
+    return {std::move(failure_), 0};
   }
 
  private:
@@ -100,9 +98,10 @@ class SegmentReader {
     }
     provenance.append(",\"index\":");
     provenance_.assign(reinterpret_cast<const char*>(provenance.data()), provenance.size());
+    run_.provenance = provenance_;
     // What the fast way matches are names without a prefix.
     canonical_ =
-        !general_only_ && reader_.name() == "segment" && provenance_.size() <= canonical_provenance_max;
+        kernel_ != nullptr && reader_.name() == "segment" && provenance_.size() <= canonical_provenance_max;
     return true;
   }
 
@@ -128,15 +127,10 @@ class SegmentReader {
   }
 
   void read_canonical_jobs() noexcept {
-    const uint8_t* end = xml_.data() + reader_.characters_end();
+    run_.jobs = jobs_;
     const uint8_t* in = xml_.data() + reader_.position();
-    for (;;) {
-      const uint8_t* tag = in < end && *in == '\n' ? in + 1 : in;
-      const uint8_t* next = read_canonical_job(tag, end, provenance_, jobs_, out_);
-      if (next == nullptr) break;
-      jobs_++;
-      in = next;
-    }
+    in = kernel_->read_jobs(in, xml_.data() + reader_.characters_end(), run_, out_);
+    jobs_ = run_.jobs;
     reader_.advance_to(static_cast<size_t>(in - xml_.data()));
   }
 
@@ -166,14 +160,6 @@ class SegmentReader {
     return false;
   }
 
-  Transformed failed() noexcept {
-    explain_by_mark();
-    failure_.place = locate(xml_, failure_.offset);
-    Transformed result;
-    result.failure = std::move(failure_);
-    return result;
-  }
-
   // Where bytes have changed since they were written, that is why the document can't be read: a false mark
   // behind the place tells.
   void explain_by_mark() noexcept {
@@ -189,23 +175,37 @@ class SegmentReader {
   }
 
   std::span<const uint8_t> xml_;
-  JsonBuffer out_;
+  JsonBuffer& out_;
   XmlReader reader_;
   SegmentFailure failure_;
   JobReader job_;
   CommitMarkChecker checker_;
   std::string provenance_;
+  CanonicalRun run_;
   uint64_t jobs_ = 0;
   uint64_t jobs_marked_ = 0;
   bool marked_ = false;
   bool canonical_ = false;
-  bool general_only_;
+  const CanonicalKernel* kernel_;
 };
 
 }  // namespace
 
-Transformed transform(std::span<const uint8_t> xml, bool general_only) noexcept {
-  return SegmentReader(xml, general_only).read();
+Transformed transform(std::span<const uint8_t> xml, const CanonicalKernel* kernel) noexcept {
+  // Lines come out longer than jobs go in, mostly by their provenance; memory not needed is never touched.
+  JsonBuffer lines(xml.size() + xml.size() / 2);
+  TransformOutcome outcome = transform(xml, lines, kernel);
+  Transformed result;
+  result.failure = std::move(outcome.failure);
+  result.jobs = outcome.jobs;
+  if (result.failure) return result;
+  result.bytes = lines.size();
+  result.jsonl = lines.release();
+  return result;
+}
+
+TransformOutcome transform(std::span<const uint8_t> xml, JsonBuffer& lines, const CanonicalKernel* kernel) noexcept {
+  return SegmentReader(xml, lines, kernel).read();
 }
 
 }  // namespace usher

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 
+#include "canonical-job.h"
 #include "json-buffer.h"
 #include "segment-failure.h"
 
@@ -20,7 +21,18 @@ struct Transformed {
   uint64_t jobs = 0;
 };
 
-// `general_only` leaves out the fast way, for tests that compare the two.
-Transformed transform(std::span<const uint8_t> xml, bool general_only = false) noexcept;
+// Tests choose the kernel; with nullptr everything goes through the XML reader.
+Transformed transform(std::span<const uint8_t> xml,
+                      const CanonicalKernel* kernel = best_canonical_kernel()) noexcept;
+
+struct TransformOutcome {
+  SegmentFailure failure;
+  uint64_t jobs = 0;
+};
+
+// The same into a buffer of the caller's, who may keep it from one segment to the next: fresh memory costs as much as
+// reading the XML does. What was in it is gone; on failure it is empty.
+TransformOutcome transform(std::span<const uint8_t> xml, JsonBuffer& lines,
+                           const CanonicalKernel* kernel = best_canonical_kernel()) noexcept;
 
 }  // namespace usher

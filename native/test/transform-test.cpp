@@ -1,5 +1,9 @@
 #include "../core/transform.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -21,10 +25,10 @@ struct Reading {
   std::string reason;
 };
 
-Reading outcome_of(std::string_view xml, bool general_only) {
+Reading outcome_of(std::string_view xml, const CanonicalKernel* kernel) {
   // In memory of exactly its size, so that a sanitizer sees every byte read too many.
   const std::vector<uint8_t> exact(xml.begin(), xml.end());
-  const Transformed result = transform(exact, general_only);
+  const Transformed result = transform(exact, kernel);
   Reading outcome{{}, result.jobs, {}, result.failure.reason};
   if (result.bytes > 0) outcome.jsonl.assign(reinterpret_cast<const char*>(result.jsonl.get()), result.bytes);
   if (result.failure) {
@@ -37,15 +41,24 @@ Reading outcome_of(std::string_view xml, bool general_only) {
   return outcome;
 }
 
-// The fast way only works where enough of the document follows: with a comment behind it both ways are gone,
-// and they must agree.
+// The XML reader and each kernel of the fast way must agree.
+Reading agreed(std::string_view xml) {
+  const Reading general = outcome_of(xml, nullptr);
+  for (const CanonicalKernel* kernel : canonical_kernels()) {
+    const Reading fast = outcome_of(xml, kernel);
+    const bool same = CHECK_EQ(fast.jsonl, general.jsonl) && CHECK_EQ(fast.jobs, general.jobs) &&
+                      CHECK_EQ(fast.failure, general.failure) && CHECK_EQ(fast.reason, general.reason);
+    if (!same) check(false, __FILE__, __LINE__, std::string("by the kernel ") + kernel->name);
+  }
+  return general;
+}
+
+// The fast way only works where enough of the document follows: with a comment behind it all ways are gone.
 Reading read(std::string_view xml) {
-  const Reading general = outcome_of(xml, true);
-  CHECK_EQ(outcome_of(xml, false).failure, general.failure);
-  const Reading fast = outcome_of(std::string(xml) + "<!--" + std::string(2000, ' ') + "-->", false);
-  CHECK_EQ(fast.jsonl, general.jsonl);
-  CHECK_EQ(fast.jobs, general.jobs);
-  CHECK_EQ(fast.failure, general.failure);
+  const Reading general = agreed(xml);
+  const Reading padded = agreed(std::string(xml) + "<!--" + std::string(2000, ' ') + "-->");
+  CHECK_EQ(padded.jsonl, general.jsonl);
+  CHECK_EQ(padded.failure, general.failure);
   return general;
 }
 
@@ -203,9 +216,84 @@ TEST("refuses or takes randomly damaged segments the same fast as by the XML rea
     }
     // What is wrong with the end of the document is wrong somewhere else with a comment behind it.
     const std::string padded = xml + "<!--" + std::string(2000, ' ') + "-->";
-    const Reading fast = outcome_of(padded, false);
-    const Reading general = outcome_of(padded, true);
-    if (!CHECK_EQ(fast.failure, general.failure) || !CHECK_EQ(fast.jsonl, general.jsonl)) return;
+    agreed(padded);
+  }
+}
+
+TEST("takes what stands on the last pages of memory without reading behind them") {
+  Random random(seed());
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  std::string jobs;
+  for (uint64_t n = 1; n < 8; n++) jobs += n % 2 == 0 ? with_everything : job_line(n);
+  for (int i = 0; i < 200; i++) {
+    // The document ends anywhere behind a job, with no page behind its last byte.
+    std::string xml = segment_with(jobs);
+    if (random.one_in(2)) xml.resize(xml.size() - random.below(xml.size() / 2));
+    xml.insert(segment_head.size(), std::string(random.below(130), ' '));
+    const size_t bytes = (xml.size() + page - 1) / page * page;
+    void* const memory =
+        mmap(nullptr, bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!CHECK(memory != MAP_FAILED)) return;
+    CHECK_EQ(mprotect(static_cast<uint8_t*>(memory) + bytes, page, PROT_NONE), 0);
+    uint8_t* const start = static_cast<uint8_t*>(memory) + (bytes - xml.size());
+    std::memcpy(start, xml.data(), xml.size());
+    const Transformed general = transform({start, xml.size()}, nullptr);
+    for (const CanonicalKernel* kernel : canonical_kernels()) {
+      const Transformed fast = transform({start, xml.size()}, kernel);
+      CHECK(fast.jobs == general.jobs && fast.bytes == general.bytes && fast.failure.reason == general.failure.reason);
+      CHECK(fast.bytes == 0 || std::memcmp(fast.jsonl.get(), general.jsonl.get(), fast.bytes) == 0);
+    }
+    CHECK_EQ(munmap(memory, bytes + page), 0);
+  }
+}
+
+TEST("copies text of any length with what must be escaped anywhere in it") {
+  constexpr std::string_view odd[] = {"&amp;", "&lt;", "&gt;", "&quot;", "&#13;", "\"", "\\", "\n", "\t", "\xc3\xa4", "\x7f",
+                                      "&#10;", "&#9;", "&apos;", "]]", "&#xA;", "&#34;", "\r", "]]>", "&", "&am", "\x01"};
+  for (const std::string_view special : odd) {
+    std::string jobs;
+    for (size_t before = 0; before < 140; before += before < 70 ? 1 : 7) {
+      const std::string text = std::string(before, 'x') + std::string(special) + std::string(before % 67, 'y');
+      jobs += job_line(1, "<executable>" + text + "</executable><environment><variable name=\"" + text + "\">" + text +
+                              "</variable></environment>");
+    }
+    read(segment_with(jobs));
+  }
+}
+
+TEST("takes integers of any number of digits as the schema has them") {
+  for (const std::string_view name : {"node_count", "gpu_cores_per_process", "memory"}) {
+    for (size_t digits = 0; digits < 24; digits++) {
+      for (const char* first : {"0", "1", "2", "9", "x", "+", "/", ":"}) {
+        for (const char rest : {'0', '1', '9', ':'}) {
+          const std::string number = digits == 0 ? "" : first + std::string(digits - 1, rest);
+          read(segment_with(job_line(1, "<executable>x</executable><resources><" + std::string(name) + ">" + number + "</" +
+                                            std::string(name) + "></resources>")));
+        }
+      }
+    }
+  }
+  for (const char* number : {"2147483647", "2147483648", "9007199254740991", "9007199254740992", "9999999999999999"}) {
+    read(segment_with(job_line(1, "<executable>x</executable><resources><node_count>" + std::string(number) + "</node_count></resources>")));
+    read(segment_with(job_line(1, "<executable>x</executable><resources><memory>" + std::string(number) + "</memory></resources>")));
+  }
+}
+
+TEST("takes ids and times whatever those of the job before were") {
+  const auto job = [](const std::string& id, const std::string& at) {
+    return "<job id=\"" + id + "\" at=\"" + at + "\" cluster=\"main\"><executable>x</executable></job>\n";
+  };
+  const std::string good = "2026-11-23T04:00:00.124Z";
+  for (const char* id : {"9f8c2e71a4b0d3e5-0", "9f8c2e71a4b0d3e5-00", "9f8c2e71a4b0d3e5-", "9f8c2e71a4b0d3e5-18446744073709551615",
+                         "9f8c2e71a4b0d3e5-18446744073709551616", "9f8c2e71a4b0d3e5-184467440737095516150", "9F8c2e71a4b0d3e5-1",
+                         "9f8c2e71a4b0d3e5_1", "0000000000000000-1", "9f8c2e71a4b0d3e51", "9f8c2e71a4b0d3e5-1234567890123456",
+                         "9f8c2e71a4b0d3e5-01234567890123456", "9f8c2e71a4b0d3e5-1x"}) {
+    read(segment_with(job(id, good)));
+    read(segment_with(job("9f8c2e71a4b0d3e5-7", good) + job(id, good) + job("9f8c2e71a4b0d3e6-7", good)));
+  }
+  for (const char* at : {"2026-11-23T04:00:00.125Z", "2026-02-29T04:00:00.124Z", "2024-02-29T04:00:00.124Z", "2026-11-23T04:00:00.124z",
+                         "2026-11-23T24:00:00.000Z", "2026-11-23T04:00:00.12Z", "2026-11-23T04:00:60.124Z"}) {
+    read(segment_with(job("9f8c2e71a4b0d3e5-7", good) + job("9f8c2e71a4b0d3e5-8", at) + job("9f8c2e71a4b0d3e5-9", good)));
   }
 }
 

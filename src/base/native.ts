@@ -175,6 +175,22 @@ export interface Ingest {
   stop(done: () => void): void
 }
 
+/** Segments from file to file, one after the other, in memory that is kept between them. Throws with an errno as code. */
+export interface SegmentTransform {
+  /** Holds the whole file, which is open for reading; returns its bytes. */
+  read(fd: number): number
+  /** Of what is held: as recoverSegment. */
+  recover(): SegmentRecovery
+  /** The segment was never sealed: so many bytes of it count, and the closing tag that it lacks is added. */
+  closeAfter(bytes: number): void
+  /** Makes JSON lines of what is held; as transform. */
+  run(): { readonly failure: NativeFailure | null; readonly jobs: number; readonly xmlBytes: number; readonly jsonBytes: number }
+  /** Writes the lines from the beginning of a file that is open for writing, all of them. */
+  write(fd: number): void
+  /** Lets go of the segment and its lines. */
+  clear(): void
+}
+
 export interface Native {
   crc32c(data: Uint8Array, seed?: number): number
   crc32cPortable(data: Uint8Array, seed?: number): number
@@ -193,6 +209,7 @@ export interface Native {
   /** Finds the whole commits of a segment that may be torn. */
   recoverSegment(bytes: Uint8Array): SegmentRecovery
   indexLines(jsonl: Uint8Array): LineIndex
+  readonly SegmentTransform: new () => SegmentTransform
   readonly SeenIds: new () => SeenIds
   readonly Ingest: new (options: IngestOptions, onEvents: (events: IngestEvents) => void) => Ingest
 }

@@ -4,11 +4,16 @@
 // The same bytes in give the same bytes out, so doing it twice, here or on another host, is harmless.
 
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, linkSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, linkSync, openSync, readFileSync, unlinkSync } from 'node:fs'
+import { constants, getPriority, setPriority } from 'node:os'
 import { basename, dirname, join } from 'node:path'
+import { isMainThread } from 'node:worker_threads'
 import { errnoOf, messageOf } from '../base/errors.ts'
 import { native } from '../base/native.ts'
 import { claimedJobs } from '../store/commit-marks.ts'
+
+/** At 5 a busy processor gives this thread a quarter of itself beside one other. */
+const niceAbove = 5
 
 export interface TransformTask {
   /** Absolute paths. */
@@ -28,35 +33,44 @@ export type TransformReply =
   /** The store is at fault: try again. */
   | { readonly kind: 'failed'; readonly errno: string; readonly reason: string }
 
+// Accepting and leading come first where there are fewer processors than work: on Linux a nice value is a thread's own, and
+// this one's is raised above that of the threads beside it.
+if (!isMainThread) setPriority(Math.min(getPriority() + niceAbove, constants.priority.PRIORITY_LOW))
+
+/** Kept from one task to the next: memory that a worker has once touched costs nothing. The XML and the lines stay in it. */
+const segment = new native.SegmentTransform()
+
 export function transform(task: TransformTask): TransformReply {
   const startedAt = performance.now()
   try {
     const read = readIfThere(task.xml, task.torn)
     if (read === null) return { kind: 'missing' }
-    let xml = read
-    const whole = task.torn ? native.recoverSegment(read) : null
+    const whole = task.torn ? segment.recover() : null
     if (whole !== null && !whole.sealed) {
-      if (whole.corrupt) return damaged(whole.jobs, claimedJobs(read))
+      if (whole.corrupt) return damaged(whole.jobs, claimedJobs(readFileSync(task.xml)))
       if (whole.jobs === 0) {
-        publish(task.jsonl, Buffer.alloc(0))
-        return { kind: 'done', jobs: 0, xmlBytes: read.length, jsonBytes: 0, ms: performance.now() - startedAt }
+        // No lines were made, and none are held.
+        publish(task.jsonl)
+        return { kind: 'done', jobs: 0, xmlBytes: read, jsonBytes: 0, ms: performance.now() - startedAt }
       }
-      xml = Buffer.concat([read.subarray(0, whole.bytes), Buffer.from('</segment>\n')])
+      segment.closeAfter(whole.bytes)
     }
-    const { failure, jsonl, jobs } = native.transform(xml)
+    const { failure, jobs, xmlBytes, jsonBytes } = segment.run()
     if (failure !== null) {
       // All that were acknowledged in it are lost to sight with it: what its last commit mark says, even where that isn't true any more.
-      return { kind: 'bad', ...failure, jobs: claimedJobs(read) }
+      return { kind: 'bad', ...failure, jobs: claimedJobs(readFileSync(task.xml)) }
     }
-    publish(task.jsonl, jsonl)
-    return { kind: 'done', jobs, xmlBytes: xml.length, jsonBytes: jsonl.length, ms: performance.now() - startedAt }
+    publish(task.jsonl)
+    return { kind: 'done', jobs, xmlBytes, jsonBytes, ms: performance.now() - startedAt }
   } catch (error) {
     return { kind: 'failed', errno: errnoOf(error) ?? 'unknown', reason: messageOf(error) }
+  } finally {
+    segment.clear()
   }
 }
 
 /** `sync`: what is read must not be lost any more once something is made of it, and whoever wrote it may not have synced it. */
-const readIfThere = (path: string, sync: boolean): Buffer | null => {
+const readIfThere = (path: string, sync: boolean): number | null => {
   let file: number
   try {
     file = openSync(path, 'r')
@@ -66,7 +80,7 @@ const readIfThere = (path: string, sync: boolean): Buffer | null => {
   }
   try {
     if (sync) fsyncSync(file)
-    return readFileSync(file)
+    return segment.read(file)
   } finally {
     closeSync(file)
   }
@@ -86,12 +100,12 @@ const damaged = (wholeJobs: number, jobs: number | null): TransformReply => ({
  * was whole when it got it. Each attempt has a private name of its own, so that a request which a file server carries
  * out late meets no other's file.
  */
-const publish = (path: string, bytes: Uint8Array): void => {
+const publish = (path: string): void => {
   const directory = dirname(path)
   const temporary = join(directory, `.${basename(path)}.${randomBytes(8).toString('hex')}.tmp`)
   const file = openSync(temporary, 'wx', 0o640)
   try {
-    for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written, bytes.length - written)
+    segment.write(file)
     fsyncSync(file)
   } catch (error) {
     closeSync(file)
