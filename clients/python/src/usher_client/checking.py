@@ -173,6 +173,12 @@ def _texts(value: object, field: str) -> Optional[List[str]]:
     return texts
 
 
+def _is_number(value: Any) -> bool:
+    if isinstance(value, int):
+        return value.bit_length() <= NUMBER_BITS_MAX
+    return isinstance(value, float) and math.isfinite(value)
+
+
 def _pairs(value: object, field: str, key_may_hold_equals: bool) -> Optional[Dict[str, str]]:
     mapping = _object(value, field)
     if mapping is None:
@@ -188,7 +194,7 @@ def _pairs(value: object, field: str, key_may_hold_equals: bool) -> Optional[Dic
         _text(key, field, key)
         if isinstance(item, bool):
             pairs[key] = "true" if item else "false"
-        elif (isinstance(item, int) and item.bit_length() <= NUMBER_BITS_MAX) or (isinstance(item, float) and math.isfinite(item)):
+        elif _is_number(item):
             pairs[key] = number_text(item)
         elif item is None:
             raise _refusal("field_invalid", field, "must be text, a number or a boolean, not None", key)
