@@ -11,9 +11,9 @@ export const oneByOne = { connections: 1000, jobs_per_write: 1, writes: 1, jobBy
 const jobsPerSecond = (what) => ({ what, unit: 'jobs/s', better: 'higher' })
 const times = (what) => ({ what, unit: '×', better: 'higher' })
 
-const overTime = ({ slices, sliceSeconds, windowSeconds }, name) => ({
+const overTime = ({ slices, sliceSeconds }, seconds, name) => ({
   name,
-  points: slices.slice(0, Math.floor(windowSeconds / sliceSeconds)).map((jobs, index) => [index * sliceSeconds, jobs / sliceSeconds]),
+  points: slices.slice(0, Math.floor(seconds / sliceSeconds)).map((jobs, index) => [index * sliceSeconds, jobs / sliceSeconds]),
 })
 
 /** One shape of load, everybody in turn; ratios are made within a round. */
@@ -23,7 +23,7 @@ const contest = async (recorder, { suite, load, seconds, rounds, against, config
   const last = {}
   const keep = (name, result, about) => {
     values[name] = result.perSecond
-    last[name] = overTime(result, name)
+    last[name] = overTime(result, seconds, name)
     recorder.add(`${suite}/${name}`, result.perSecond, jobsPerSecond(about))
   }
   const ours = Object.entries(configs).map(([name, config]) => async () => {

@@ -90,7 +90,8 @@ export interface Bar {
 export const barPlot = (title: string, bars: readonly Bar[], unit: string, mark?: number): string => {
   if (bars.length === 0) return ''
   const rowHeight = 26
-  const nameWidth = 280
+  // Letters are some 7.5 wide in this size; what still doesn't fit is cut off at its beginning.
+  const nameWidth = Math.min(360, 16 + 7.5 * Math.max(...bars.map(({ name }) => name.length)))
   const tall = bars.length * rowHeight + 28
   const { ticks, place } = axisOf([...bars.map(({ most }) => most), mark ?? 0], false)
   const at = (value: number): number => nameWidth + place(value) * (width - nameWidth - 70)

@@ -12,11 +12,11 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; } h3 { fon
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem 2rem; }
-figure { margin: 0; } svg { width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: var(--dim); }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(26rem, 1fr)); gap: 1rem 2rem; }
+figure { margin: 0; } svg { width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: var(--dim); }
 .grid { stroke: var(--line); stroke-width: 1; } polyline { fill: none; stroke-width: 1.8; stroke: currentColor; } circle { fill: currentColor; }
 .bar { fill: var(--bar); } .spread { stroke: var(--ink); stroke-width: 1.5; } .mark { stroke: #c2410c; stroke-width: 1.5; stroke-dasharray: 4 3; }
-.legend { margin: .2rem 0 0; font-size: .87rem; } .legend span { margin-right: 1rem; } .legend span::before { content: '━ '; }
+.legend { margin: .2rem 0 0; font-size: .87rem; } .legend span { margin-right: 1rem; white-space: nowrap; } .legend span::before { content: '━ '; }
 .c0 { color: #3f74c9; } .c1 { color: #d1720f; } .c2 { color: #2f8f57; } .c3 { color: #c04a8a; }
 .c4 { color: #8062c4; } .c5 { color: #9a8312; } .c6 { color: #178a96; } .c7 { color: #b8453c; }
 `
@@ -39,11 +39,13 @@ const restOf = (name: string): string => name.slice(name.indexOf('/') + 1)
 const figureOf = (value: number): string =>
   Math.abs(value) >= 1000 ? Math.round(value).toLocaleString('en-US') : `${Number(value.toPrecision(3))}`
 
+/** For each group a plot of its own: what is hundreds of times faster than one thing may be twice as fast as another. */
 const ratios = (measures: readonly Measure[]): string => {
-  const all = measures.filter(({ unit }) => unit === '×')
-  if (all.length === 0) return ''
-  const bars = barPlot('Ratios within rounds', all.map((measure) => barOf(measure, measure.name.replace('/', ': '))), '×', 1)
-  return `<h2>Ratios</h2><p class="dim">Made within a round, so that what the machine did beside it hit both. The mark is 1; the thin line is the spread of rounds.</p><figure>${bars}</figure>`
+  const groups = groupsOf(measures.filter(({ unit }) => unit === '×'))
+  if (groups.size === 0) return ''
+  const plots = Array.from(groups, ([group, members]) =>
+    `<figure><h3>${escapeText(group)}</h3>${barPlot(`${group}: ratios`, members.map((measure) => barOf(measure, restOf(measure.name))), '×', 1)}</figure>`)
+  return `<h2>Ratios</h2><p class="dim">Made within a round, so that what the machine did beside it hit both. The mark is 1; the thin line is the spread of rounds.</p><div class="plots">${plots.join('')}</div>`
 }
 
 const tables = (measures: readonly Measure[]): string =>
