@@ -59,7 +59,7 @@ export const codes = {
   aborted: info('the caller gave up', false, 130),
   queue_full: info('the client holds as many jobs as it was allowed to', true, 75),
   closed: info('used after it was closed', false, 70),
-  in_doubt: info('sent and not answered: it may or may not have been accepted', true, 75),
+  in_doubt: info('sent, and nobody knows: it may or may not have been accepted', true, 75),
   // Setting up, commands.
   usage: info('the command was used wrongly', false, 64),
   input_invalid: info('the input is not what the command takes', false, 65),

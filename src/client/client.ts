@@ -24,7 +24,7 @@ import { Outbox } from './outbox.ts'
 import { Room } from './room.ts'
 import { Slab } from './slab.ts'
 import { Unit } from './unit.ts'
-import { type GivenUp, inDoubtError, problemError, refusalError, tooLargeError, unsentError, withId } from './verdicts.ts'
+import { type GivenUp, inDoubtError, mayBeKept, problemError, refusalError, tooLargeError, unsentError, withId } from './verdicts.ts'
 import { type ClientEvents, type ClientStats, type ConnectedTo, newStats } from './watching.ts'
 
 export type { Accepted, BatchResult } from './answers.ts'
@@ -306,7 +306,7 @@ export class Client extends EventEmitter<ClientEvents> {
       } else {
         this.#link.productive()
         this.#stats.refusedJobs++
-        const doubt = unit.doubt && error.retryable
+        const doubt = mayBeKept(error.code) || (unit.doubt && error.retryable)
         this.#outbox.fail(unit, sequence, doubt ? inDoubtError(this.idOf(sequence), 'refused', error) : error)
       }
     }

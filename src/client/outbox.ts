@@ -5,6 +5,7 @@ import { invariant, type UsherError } from '../base/errors.ts'
 import type { Crc32c } from '../protocol/crc32c.ts'
 import { beginFrame, finishFrame, frameTypes, headerBytes } from '../protocol/frame.ts'
 import type { Unit } from './unit.ts'
+import { mayBeKept } from './verdicts.ts'
 
 export interface FrameLimits {
   /** Payload to aim at; one unit alone may be larger. */
@@ -142,6 +143,7 @@ export class Outbox {
     const waiting = unit.count === 1 ? unit : this.#extract(unit, sequence)
     this.#flying.delete(waiting)
     waiting.refusal = refusal
+    if (mayBeKept(refusal.code)) waiting.doubt = true
     waiting.state = 'delayed'
     this.#delayed.push(waiting)
   }

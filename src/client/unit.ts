@@ -23,7 +23,7 @@ export class Unit {
   /** Of performance.now(). */
   readonly deadlineMs: number
   state: UnitState = 'queued'
-  /** It was flying when a connection was lost: a host may have accepted it. */
+  /** A host may have it: it was flying when a connection was lost, or was refused by a store that failed. */
   doubt = false
   /** The last retryable refusal. */
   refusal: UsherError | undefined

@@ -28,13 +28,19 @@ export const refusalError = (id: string, host: string, job: RefusedJob): UsherEr
   })
 }
 
+/**
+ * Whether a host that said so may hold the job all the same: where a write or a sync failed, nobody can know what of it
+ * reached the disk (docs/protocol.md).
+ */
+export const mayBeKept = (code: Code): boolean => code === 'store_full' || code === 'store_failing'
+
 export const tooLargeError = (id: string, bytes: number, bytesMax: number): UsherError =>
   new UsherError('job_too_large', `job ${id} has ${bytes} bytes; a frame to this host takes ${bytesMax}`, {
     details: { id, bytes, bytesMax },
   })
 
 export const inDoubtError = (id: string, reason: GivenUp | 'refused', cause: UsherError | undefined): UsherError =>
-  new UsherError('in_doubt', `job ${id} was sent and not answered (${reason}): it may or may not have been accepted`, {
+  new UsherError('in_doubt', `job ${id} was sent, and ${reason === 'refused' ? 'refused for a reason that leaves it open' : `given up (${reason})`}: it may or may not have been accepted`, {
     details: { id, reason },
     cause,
   })

@@ -150,13 +150,21 @@ describe('sending', () => {
   })
 
   it('rejects with the refusal when time is over, and at once without retry', async () => {
-    const server = await serve({ onJobs: (peer, frame) => (peer.refuse('store_failing', frame.sequences), peer.credit(frame.size)) })
+    const server = await serve({ onJobs: (peer, frame) => (peer.refuse('draining', frame.sequences), peer.credit(frame.size)) })
     // The second attempt would come long after the job's time.
     const patient = client(server.address, { backoffBaseMs: 100_000, backoffMostMs: 100_000, random: () => 0.99 })
-    expect(await failure(patient.send(job(), { timeoutMs: 200 }))).toMatchObject({ code: 'store_failing', retryable: true })
+    expect(await failure(patient.send(job(), { timeoutMs: 200 }))).toMatchObject({ code: 'draining', retryable: true })
     expect(server.sequences).toEqual([1])
     const hasty = client(server.address, { retry: false })
-    expect(await failure(hasty.send(job()))).toMatchObject({ code: 'store_failing', details: { id: hasty.idOf(1) } })
+    expect(await failure(hasty.send(job()))).toMatchObject({ code: 'draining', details: { id: hasty.idOf(1) } })
+  })
+
+  it.each(['store_full', 'store_failing'] as const)('calls in doubt what is given up after %s: some of it may have reached the disk', async (code) => {
+    const server = await serve({ onJobs: (peer, frame) => (peer.refuse(code, frame.sequences), peer.credit(frame.size)) })
+    const patient = client(server.address, { backoffBaseMs: 100_000, backoffMostMs: 100_000, random: () => 0.99 })
+    expect(await failure(patient.send(job(), { timeoutMs: 200 }))).toMatchObject({ code: 'in_doubt', cause: { code } })
+    const hasty = client(server.address, { retry: false })
+    expect(await failure(hasty.send(job()))).toMatchObject({ code: 'in_doubt', details: { id: hasty.idOf(1) }, cause: { code } })
   })
 
   it('refuses a job that no frame can take, and only that', async () => {

@@ -51,7 +51,7 @@ CODES: Mapping[str, CodeInfo] = {
     "aborted": CodeInfo("the caller gave up", False),
     "queue_full": CodeInfo("the client holds as many jobs as it was allowed to", True),
     "closed": CodeInfo("used after it was closed", False),
-    "in_doubt": CodeInfo("sent and not answered: it may or may not have been accepted", True),
+    "in_doubt": CodeInfo("sent, and nobody knows: it may or may not have been accepted", True),
     "usage": CodeInfo("the client was used wrongly", False),
     "internal": CodeInfo("a broken invariant: please report it", False),
 }
