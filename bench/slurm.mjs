@@ -1,18 +1,23 @@
-// Submitting to a real Slurm: usher through slurmrestd, from jobs that wait on its store to their receipts, against a loop of
-// `sbatch --wrap` of the same jobs. Rounds alternate, each against a Slurm without jobs, so that neither finds it slower
-// than the other. All jobs have a begin time far away: what is measured is submitting, not running them.
+// Submitting to a real Slurm: usher through slurmrestd, from jobs that wait on its store to their receipts, each job by itself and as
+// arrays; against bare calls of slurmrestd with the same bodies, at the number of calls at a time that is the best here, and
+// against a loop of `sbatch --wrap` of the same jobs. Rounds alternate, each against a Slurm without jobs, so that none finds it
+// slower than another. All jobs have a begin time far away: what is measured is submitting, not running them.
 //
-// node bench/slurm.mjs ['{"jobs":1000,"rounds":3,"in_flight":8}']
-// prints a line of JSON: {"usherPerSecond":…,"sbatchPerSecond":…,"ratio":…,"rounds":[…]}, or {"skipped":"…"}
+// node bench/slurm.mjs ['{"jobs":1000,"arrayJobs":20000,"rounds":3,"in_flight":8,"calls":[1,2,4,8,16,32]}']
+// prints a line of JSON: medians of jobs/s by side, {"usher":…,"arrays":…,"bare":…,"sbatch":…}, ratios in the same round, the
+// best number of bare calls, and all rounds; or {"skipped":"…"}
 import { spawnSync } from 'node:child_process'
+import http from 'node:http'
 import { join } from 'node:path'
 import { Client } from '../dist/client/client.js'
 import { DirectoryStore } from '../dist/store/directory-store.js'
 import { readHistory } from '../dist/submit/history.js'
+import { slurmJob } from '../dist/submit/drivers/slurm-job.js'
+import { submissionBody } from '../dist/submit/drivers/slurm-rest-shapes.js'
 import { countOf } from '../dist/submit/records.js'
 import { root, run, startServer } from './server.mjs'
 
-const options = { jobs: 1000, rounds: 3, ...JSON.parse(process.argv[2] ?? '{}') }
+const options = { jobs: 1000, arrayJobs: 20_000, rounds: 3, calls: [1, 2, 4, 8, 16, 32], ...JSON.parse(process.argv[2] ?? '{}') }
 const labFolder = process.env.SLURM_LAB ?? '/tmp/slurm-lab'
 const socket = `${labFolder}/rest/slurmrestd.sock`
 const begin = '2035-01-01T00:00:00'
@@ -23,7 +28,7 @@ const lab = (verb) => {
 }
 
 const listedJobs = async () => {
-  const { stdout } = await run('squeue', ['-a', '-h', '-t', 'all', '-o', '%i'], { maxBuffer: 1 << 26 })
+  const { stdout } = await run('squeue', ['-r', '-a', '-h', '-t', 'all', '-o', '%i'], { maxBuffer: 1 << 26 })
   return stdout.split('\n').filter((line) => line !== '').length
 }
 
@@ -63,21 +68,21 @@ const freshLab = () => {
   lab('up')
 }
 
-const usherRound = async () => {
+const usherRound = async (jobs, arrayJobs) => {
   freshLab()
   const inFlight = options.in_flight === undefined ? '' : `in_flight = ${options.in_flight}\n`
-  const server = await startServer(`[cluster.slurm]\ndriver = "slurm"\nurl = "unix:${socket}"\n${inFlight}`)
+  const server = await startServer(`[cluster.slurm]\ndriver = "slurm"\nurl = "unix:${socket}"\narray_jobs = ${arrayJobs}\n${inFlight}`)
   const client = new Client({ addresses: server.address, timeoutMs: 60_000 })
   try {
-    await Promise.all(Array.from({ length: options.jobs }, () => client.send(job)))
+    await Promise.all(Array.from({ length: jobs }, () => client.send(job)))
     const until = Date.now() + 120_000
     for (;;) {
       const { receipts, seconds } = await ledgerOf(server.store)
-      if (receipts >= options.jobs) {
-        await checked('usher', options.jobs)
-        return options.jobs / seconds
+      if (receipts >= jobs) {
+        await checked('usher', jobs)
+        return jobs / seconds
       }
-      if (Date.now() > until) throw new Error(`usher: ${receipts} receipts of ${options.jobs} jobs after two minutes`)
+      if (Date.now() > until) throw new Error(`usher: ${receipts} receipts of ${jobs} jobs after two minutes`)
       // Looking costs CPU that is measured: seldom.
       await new Promise((resolve) => setTimeout(resolve, 500))
     }
@@ -85,6 +90,38 @@ const usherRound = async () => {
     await client.close()
     await server.stop()
   }
+}
+
+/** The bodies that usher would post, over as many kept-alive sockets as there are calls at a time; nothing is written down. */
+const bareRound = async (jobs, calls) => {
+  freshLab()
+  const agent = new http.Agent({ keepAlive: true, maxSockets: calls, maxFreeSockets: calls })
+  const path = '/slurm/v0.0.38/job/submit'
+  const post = (body) =>
+    new Promise((resolve, reject) => {
+      const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
+      const request = http.request({ socketPath: socket, agent, method: 'POST', path, headers }, (response) => {
+        let text = ''
+        response.on('data', (chunk) => (text += chunk))
+        response.on('end', () => (JSON.parse(text).job_id > 0 ? resolve() : reject(new Error(text))))
+      })
+      request.on('error', reject)
+      request.end(body)
+    })
+  const frame = { origin: { term: 1, host: 'bench' }, hold: false, directory: '/tmp', environment: {} }
+  const bodies = Array.from({ length: jobs }, (_, at) => {
+    const described = slurmJob({ id: `00000000000000aa-${at}`, spec: job, specJson: JSON.stringify(job), traceparent: undefined }, frame)
+    return submissionBody(described, { name: 'v0.0.38', number: 38 }).body
+  })
+  const begun = performance.now()
+  let next = 0
+  await Promise.all(Array.from({ length: calls }, async () => {
+    while (next < jobs) await post(bodies[next++])
+  }))
+  const seconds = (performance.now() - begun) / 1000
+  agent.destroy()
+  await checked('slurmrestd', jobs)
+  return jobs / seconds
 }
 
 const sbatchRound = async () => {
@@ -105,23 +142,36 @@ const main = async () => {
     if (status !== 0) return skip(`${program} isn't installed: run test/lab/slurm-lab install`)
   }
   if (process.getuid?.() !== 0) return skip('the lab runs as root')
+  const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
   const rounds = []
+  const byCalls = {}
+  let bestCalls = 0
   try {
+    // Each twice, there and back: the machine may become slower meanwhile.
+    for (const calls of [...options.calls, ...options.calls.toReversed()]) (byCalls[calls] ??= []).push(await bareRound(options.jobs, calls))
+    const mean = (calls) => byCalls[calls].reduce((sum, value) => sum + value, 0)
+    bestCalls = options.calls.toSorted((a, b) => mean(b) - mean(a))[0]
+    const sides = [
+      ['usher', () => usherRound(options.jobs, 1)],
+      ['bare', () => bareRound(options.jobs, bestCalls)],
+      ['arrays', () => usherRound(options.arrayJobs, 1000)],
+      ['sbatch', sbatchRound],
+    ]
     for (let round = 0; round < options.rounds; round += 1) {
-      const sides = { usher: usherRound, sbatch: sbatchRound }
       const result = {}
       // Who begins changes with the round.
-      for (const side of round % 2 === 0 ? ['usher', 'sbatch'] : ['sbatch', 'usher']) result[side] = await sides[side]()
-      rounds.push({ usherPerSecond: result.usher, sbatchPerSecond: result.sbatch, ratio: result.usher / result.sbatch })
+      for (let at = 0; at < sides.length; at += 1) {
+        const [side, measure] = sides[(round + at) % sides.length]
+        result[side] = await measure()
+      }
+      rounds.push({ ...result, usherToBare: result.usher / result.bare, arraysToSbatch: result.arrays / result.sbatch, usherToSbatch: result.usher / result.sbatch })
+      process.stderr.write(`${JSON.stringify(rounds.at(-1))}\n`)
     }
   } finally {
     lab('down')
   }
-  const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
-  const of = (name) => median(rounds.map((round) => round[name]))
-  const usherPerSecond = of('usherPerSecond')
-  const sbatchPerSecond = of('sbatchPerSecond')
-  process.stdout.write(`${JSON.stringify({ usherPerSecond, sbatchPerSecond, ratio: of('ratio'), rounds })}\n`)
+  const medians = Object.fromEntries(Object.keys(rounds[0]).map((name) => [name, median(rounds.map((round) => round[name]))]))
+  process.stdout.write(`${JSON.stringify({ ...medians, bestCalls, byCalls, rounds })}\n`)
 }
 
 await main()

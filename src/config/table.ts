@@ -250,6 +250,12 @@ export const driverKeys = {
       'The name that goes with the token. Left out: who usher runs as.',
     ),
     hold: key('hold', flag, 'Submits jobs held and releases each when its receipt is on stable storage.', { default: false }),
+    array_jobs: key(
+      'array_jobs',
+      count(1, 100_000),
+      'Jobs that are alike and wait are submitted as one array, so many at most. 1: each job by itself.',
+      { default: 1_000 },
+    ),
     in_flight: inFlight(8),
     timeout: timeout('30 s'),
     settle: settle('30 s'),

@@ -31,7 +31,8 @@ interface Cared {
   readonly sinceMs: number
 }
 
-const atOnce = 1000
+const releasedAtOnce = 1000
+const confirmedAtOnce = 10_000
 
 export class Aftercare {
   readonly #options: AftercareOptions
@@ -136,8 +137,8 @@ export class Aftercare {
     const { driver, books, log, cluster } = this.#options
     if (driver.release === undefined) return
     const all = [...this.#held.entries()]
-    for (let from = 0; from < all.length && !this.#abort.signal.aborted; from += atOnce) {
-      const chunk = all.slice(from, from + atOnce)
+    for (let from = 0; from < all.length && !this.#abort.signal.aborted; from += releasedAtOnce) {
+      const chunk = all.slice(from, from + releasedAtOnce)
       const jobs = chunk.map(([id, { ref, index }]) => ({ id, jobId: books.segments.get(ref)?.followUps.get(index)?.jobId ?? '' }))
       let answers: readonly ('done' | 'gone' | 'later')[]
       try {
@@ -166,8 +167,8 @@ export class Aftercare {
     if (driver.confirm === undefined) return
     const before = clock.nowMs() - (driver.confirmAfterMs ?? 0)
     const due = [...this.#unconfirmed.entries()].filter(([, { sinceMs }]) => sinceMs <= before)
-    for (let from = 0; from < due.length && !this.#abort.signal.aborted; from += atOnce) {
-      const chunk = due.slice(from, from + atOnce)
+    for (let from = 0; from < due.length && !this.#abort.signal.aborted; from += confirmedAtOnce) {
+      const chunk = due.slice(from, from + confirmedAtOnce)
       const jobs = chunk.map(([id, { ref, index }]) => {
         const segment = books.segments.get(ref)
         const followUp = segment?.followUps.get(index)

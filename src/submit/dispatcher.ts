@@ -13,6 +13,8 @@ import type { Driver, Origin, Outcome, Submission } from './driver.ts'
 import { enter } from './ledger.ts'
 import type { Ledger, Unstamped } from './ledger.ts'
 import type { Lines } from './lines.ts'
+import { Pace } from './pace.ts'
+import type { Call } from './pace.ts'
 import { runsOf } from './records.ts'
 import { Window } from './window.ts'
 import type { Batch } from './window.ts'
@@ -49,6 +51,9 @@ export class Dispatcher {
   readonly #wakeup = new Wakeup()
   readonly #abort = new AbortController()
   readonly #window: Window
+  readonly #pace: Pace
+  /** Batches whose intents are synced and that wait for their turn. */
+  readonly #turns: { readonly jobs: number; readonly begin: (call: Call) => void }[] = []
   #inFlight = 0
   /** Jobs taken whose intents are on their way to stable storage: the driver doesn't count them yet. */
   #intending = 0
@@ -66,7 +71,9 @@ export class Dispatcher {
   constructor(options: DispatcherOptions) {
     this.#options = options
     const { cluster, books, clock, read, windowBytesMax, log } = options
-    this.#window = new Window({ cluster, books, clock, read, bytesMax: windowBytesMax, log })
+    const { gathering, limits } = options.driver
+    this.#window = new Window({ cluster, books, clock, read, bytesMax: windowBytesMax, gathering, log })
+    this.#pace = new Pace(limits.inFlightMax)
     // Every call in flight listens: as many as the driver allows.
     setMaxListeners(0, this.#abort.signal)
   }
@@ -107,7 +114,7 @@ export class Dispatcher {
     const { clock, driver } = this.#options
     while (!this.#stopped) {
       if (this.#fatal !== null) throw this.#fatal
-      const room = this.#inFlight < driver.limits.inFlightMax && clock.nowMs() >= this.#closedUntilMs
+      const room = this.#inFlight < this.#takenMax && clock.nowMs() >= this.#closedUntilMs
       const held = this.#held !== null
       const capacity = room && !held ? (driver.capacity?.() ?? Number.POSITIVE_INFINITY) - this.#intending : 0
       const batch = capacity > 0 ? this.#window.take(Math.min(capacity, driver.limits.batchJobsMax)) : null
@@ -120,6 +127,12 @@ export class Dispatcher {
       await this.#wakeup.wait(clock, this.#idleMs(capacity > 0))
     }
     if (this.#fatal !== null) throw this.#fatal
+  }
+
+  /** Batches with an intent: as many for each call as the driver says. */
+  get #takenMax(): number {
+    const { inFlightMax, takenMax } = this.#options.driver.limits
+    return Math.ceil(((takenMax ?? inFlightMax) * this.#pace.limit) / inFlightMax)
   }
 
   /** With no capacity nothing that falls due matters: an outcome or the driver wakes us. */
@@ -145,21 +158,52 @@ export class Dispatcher {
 
   /** Resolves with the outcomes once they are written. */
   async #intendAndSubmit({ book, lines, indexes }: Batch): Promise<readonly Outcome[]> {
-    const { cluster, driver, origin } = this.#options
+    const { cluster } = this.#options
     const of = book.ref
     const jobs: Submission[] = indexes.map((index) => lines.job(index))
+    let call: Call
     this.#intending += jobs.length
     try {
       await this.#write([{ k: 'intent', of, cluster, jobs: runsOf(indexes) }])
+      call = await this.#turn(jobs.length)
     } finally {
       this.#intending -= jobs.length
     }
-    if (!this.#options.mayAct()) throw new UsherError('internal', 'the lease is over: nothing may be submitted any more')
     // From here to the call nothing may come between: capacity() and #intending count each job once.
-    const outcomes = await driver.submit(jobs, origin, this.#abort.signal)
-    invariant(outcomes.length === jobs.length, `driver ${driver.kind} answers for each job`)
+    const outcomes = await this.#call(call, jobs)
     await this.#write(this.#recordsOf(of, indexes, outcomes))
     return outcomes
+  }
+
+  /** Resolves when the cluster may have one call more, which counts from then on. */
+  async #turn(jobs: number): Promise<Call> {
+    if (this.#pace.hasRoom && this.#turns.length === 0) return this.#pace.begin(this.#options.clock.nowMs(), jobs)
+    return new Promise((begin) => this.#turns.push({ jobs, begin }))
+  }
+
+  async #call(call: Call, jobs: readonly Submission[]): Promise<readonly Outcome[]> {
+    const { driver, origin, mayAct } = this.#options
+    if (!mayAct()) throw new UsherError('internal', 'the lease is over: nothing may be submitted any more')
+    let taken = false
+    try {
+      const outcomes = await driver.submit(jobs, origin, this.#abort.signal)
+      invariant(outcomes.length === jobs.length, `driver ${driver.kind} answers for each job`)
+      taken = outcomes.some(({ kind }) => kind === 'submitted' || kind === 'refused')
+      return outcomes
+    } finally {
+      this.#answered(call, taken)
+    }
+  }
+
+  #answered(call: Call, taken: boolean): void {
+    const { clock, cluster, log } = this.#options
+    const now = clock.nowMs()
+    if (this.#pace.end(call, now, taken)) log('info', `cluster ${cluster} takes too little: ${this.#pace.limit} calls at a time from now on`)
+    while (this.#pace.hasRoom) {
+      const next = this.#turns.shift()
+      if (next === undefined) return
+      next.begin(this.#pace.begin(now, next.jobs))
+    }
   }
 
   #write(records: readonly Unstamped[]): Promise<void> {

@@ -32,7 +32,7 @@ interface Doubtful {
   absentSinceMs: number | null
 }
 
-const askedAtOnce = 1000
+const askedAtOnce = 10_000
 
 export class DoubtResolver {
   readonly #options: DoubtOptions

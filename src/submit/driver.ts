@@ -69,6 +69,8 @@ export interface DriverLimits {
   readonly batchJobsMax: number
   /** Most submit() calls at a time. */
   readonly inFlightMax: number
+  /** Most batches whose intents are written and whose outcomes are not. Default: inFlightMax. */
+  readonly takenMax?: number
   /** How long after a submission's last possible moment the cluster may still show it late. */
   readonly settleMs: number
   /**
@@ -80,6 +82,14 @@ export interface DriverLimits {
   readonly askEveryMs: number
 }
 
+/** How jobs that wait come together in one call. Asked of jobs that wait anyway: nothing ever waits for others to come. */
+export interface Gathering {
+  /** Jobs with one key may share a call; null: this one shares with none. */
+  keyOf(job: Submission): string | null
+  /** Begins a call: says of each job, one after the other, whether it still fits. The first always does. */
+  begin(): (job: Submission) => boolean
+}
+
 export interface Driver {
   readonly kind: string
   readonly limits: DriverLimits
@@ -89,6 +99,8 @@ export interface Driver {
   submit(jobs: readonly Submission[], origin: Origin, signal: AbortSignal): Promise<Outcome[]>
   /** Asks the cluster which of these it has; one finding for each, in their order. Null: the driver has no way to ask. */
   readonly find: ((ids: readonly string[], signal: AbortSignal) => Promise<Finding[]>) | null
+  /** Absent: jobs share calls as they come. */
+  readonly gathering?: Gathering
   /** How many more jobs may be handed over now (local: free slots). Absent: no bound but the limits. */
   capacity?(): number
   /**

@@ -8,7 +8,9 @@ import type { Clock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import { state } from './books.ts'
 import type { Books, SegmentBook } from './books.ts'
+import type { Gathering } from './driver.ts'
 import type { Lines } from './lines.ts'
+import { Selection } from './selection.ts'
 
 export interface WindowOptions {
   readonly cluster: string
@@ -18,6 +20,8 @@ export interface WindowOptions {
   readonly read: (ref: string) => Promise<Lines | null>
   /** JSON lines held in memory at most (one segment at least). */
   readonly bytesMax: number
+  /** Which jobs may be in one batch; absent: any. */
+  readonly gathering?: Gathering | undefined
   readonly log: (level: 'warn', message: string) => void
 }
 
@@ -31,6 +35,8 @@ interface Loaded {
   readonly again: Set<number>
   /** 1: in a batch, from before its intent until its outcome is written. */
   readonly taken: Uint8Array
+  /** What goes together. */
+  readonly selection: Selection
   inFlight: number
 }
 
@@ -47,6 +53,8 @@ export interface Batch {
   readonly indexes: readonly number[]
 }
 
+/** How many jobs after the first are looked at for such as go with it. */
+const lookaheadJobs = 4096
 /** How long after a segment could not be read it is tried again. */
 const unreadableRetryMs = 1000
 /** With so many jobs put off, new ones are not tried: what is known of them must stay bounded. */
@@ -151,7 +159,8 @@ export class Window {
     const cluster = lines.clusterIndex(this.#options.cluster)
     if (cluster < 0) return
     const taken = new Uint8Array(book.count)
-    this.#loaded.set(book.ref, { book, lines, cluster, cursor: Math.min(cursor, book.count), again: new Set(), taken, inFlight: 0 })
+    const selection = new Selection(lines, this.#options.gathering)
+    this.#loaded.set(book.ref, { book, lines, cluster, cursor: Math.min(cursor, book.count), again: new Set(), taken, selection, inFlight: 0 })
     this.#bytes += lines.bytes.length
   }
 
@@ -217,38 +226,52 @@ export class Window {
       return taken
     }
     // A job can be met twice, at the cursor and as one that came back.
-    const take = (index: number): void => {
-      if (loaded.taken[index] === 1 || states[index] !== state.waiting || lines.index.clusterOf[index] !== loaded.cluster) return
+    const isFree = (index: number): boolean =>
+      loaded.taken[index] === 0 && states[index] === state.waiting && lines.index.clusterOf[index] === loaded.cluster
+    const { selection } = loaded
+    const isFull = (): boolean => taken.length >= jobsMax || selection.isFull
+    /** Whether nothing more is to be done about it: false leaves it for another batch. */
+    const take = (index: number): boolean => {
+      if (!isFree(index)) return true
+      if (isFull() || !selection.takes(index)) return false
       loaded.taken[index] = 1
       taken.push(index)
+      return true
     }
+    selection.begin()
     for (const index of again) {
-      if (taken.length >= jobsMax) return taken
-      again.delete(index)
-      take(index)
+      if (isFull()) break
+      if (take(index)) again.delete(index)
     }
-    this.#takeDue(book.ref, jobsMax, taken, take)
-    const dueMs = this.#delayed.get(book.ref)?.dueMs
-    if (this.#delayedJobs < delayedJobsMax) {
-      for (; loaded.cursor < book.count && taken.length < jobsMax; loaded.cursor += 1) if (dueMs?.has(loaded.cursor) !== true) take(loaded.cursor)
-    }
+    this.#takeDue(book.ref, take)
+    if (this.#delayedJobs < delayedJobsMax) this.#takeNew(loaded, take, isFull)
     return taken.sort((a, b) => a - b)
   }
 
-  #takeDue(ref: string, jobsMax: number, taken: readonly number[], take: (index: number) => void): void {
+  /** Those that were put off and are due. */
+  #takeDue(ref: string, take: (index: number) => boolean): void {
     const now = this.#options.clock.nowMs()
     const delayed = this.#delayed.get(ref)
     if (delayed === undefined || delayed.nextMs > now) return
     delayed.nextMs = Number.POSITIVE_INFINITY
     for (const [index, dueMs] of delayed.dueMs) {
-      if (dueMs > now || taken.length >= jobsMax) {
+      if (dueMs > now || !take(index)) {
         delayed.nextMs = Math.min(delayed.nextMs, dueMs)
         continue
       }
       delayed.dueMs.delete(index)
       this.#delayedJobs -= 1
-      take(index)
     }
     if (delayed.dueMs.size === 0) this.#delayed.delete(ref)
+  }
+
+  /** Those that the cursor comes to, and beyond it such as go with them. */
+  #takeNew(loaded: Loaded, take: (index: number) => boolean, isFull: () => boolean): void {
+    const { book } = loaded
+    const dueMs = this.#delayed.get(book.ref)?.dueMs
+    const passes = (index: number): boolean => dueMs?.has(index) === true || take(index)
+    for (; loaded.cursor < book.count && !isFull(); loaded.cursor += 1) if (!passes(loaded.cursor)) break
+    const end = Math.min(book.count, loaded.cursor + lookaheadJobs)
+    for (let index = loaded.cursor; index < end && !isFull(); index += 1) passes(index)
   }
 }

@@ -171,6 +171,17 @@ export class Cluster {
   }
 }
 
+/** One job in four goes alone, the others in three kinds. */
+const keyOf = ({ id }: Submission): string | null => {
+  const kind = Number(BigInt(id.slice(id.indexOf('-') + 1)) % 4n)
+  return kind === 0 ? null : String(kind)
+}
+
+const fitting = (): (() => boolean) => {
+  let jobs = 0
+  return () => (jobs += 1) <= 25
+}
+
 interface Message extends Held {
   state: 'kernel' | 'wire' | 'gone'
 }
@@ -183,6 +194,7 @@ export class ClusterDriver implements Driver {
   readonly confirmAfterMs?: number
   readonly watch?: NonNullable<Driver['watch']>
   readonly release?: NonNullable<Driver['release']>
+  readonly gathering?: NonNullable<Driver['gathering']>
   readonly #proc: Proc
   readonly #cluster: Cluster
   readonly #credulous: boolean
@@ -197,7 +209,10 @@ export class ClusterDriver implements Driver {
     this.#credulous = credulous
     const { habits } = cluster
     const { askEveryMs, batchJobsMax, inFlightMax, absentProofMs } = habits
-    this.limits = { askEveryMs, batchJobsMax, inFlightMax, settleMs, ...(absentProofMs === null ? {} : { absentProofMs }) }
+    // A small driver has more intents than calls, as that for Slurm.
+    const takenMax = inFlightMax === 2 ? 6 : inFlightMax
+    this.limits = { askEveryMs, batchJobsMax, inFlightMax, takenMax, settleMs, ...(absentProofMs === null ? {} : { absentProofMs }) }
+    if (batchJobsMax === 100) this.gathering = { keyOf, begin: fitting }
     this.find = habits.asks ? (ids) => this.#find(ids) : null
     if (habits.confirms) {
       this.confirmAfterMs = habits.settleMs + habits.saveEveryMs

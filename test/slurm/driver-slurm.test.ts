@@ -168,7 +168,7 @@ describe.each<[string, Omit<SlurmOptions, 'driver'>]>([
       { executable: 'x', attributes: { custom_attributes: { 'slurm.gres': 'unicorn:1' } } },
       /Invalid generic resource|Failure during parsing/,
     ],
-    [{ executable: 'x', attributes: { custom_attributes: { 'slurm.array': '1-3' } } }, /no option that usher passes/],
+    [{ executable: 'x', attributes: { custom_attributes: { 'slurm.array': '1-3' } } }, /would overrule what/],
     [{ executable: 'x', attributes: { reservation_id: 'none' } }, /reservation is invalid/],
     [{ executable: 'x', attributes: { custom_attributes: { 'slurm.licenses': 'none:1' } } }, /Invalid license/],
     [{ executable: 'x', attributes: { custom_attributes: { 'slurm.constraint': 'none' } } }, /Invalid feature/],
@@ -328,7 +328,7 @@ test('eight submissions in flight share kept-alive sockets, each set to abort', 
   let next = 0
   const outcomes: Outcome[] = []
   await Promise.all(
-    Array.from({ length: driver.limits.inFlightMax }, async () => {
+    Array.from({ length: driver.limits.takenMax ?? 8 }, async () => {
       for (let at = next++; at < jobs.length; at = next++)
         outcomes.push(...(await driver.submit([jobs[at] as (typeof jobs)[0]], origin, never)))
     }),

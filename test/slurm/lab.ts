@@ -2,6 +2,7 @@
 import { execFile, execFileSync, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { idsInComment } from '../../src/submit/drivers/slurm-comment.ts'
 import { root } from '../unit/drivers/jobs.ts'
 
 const program = join(root, 'test/lab/slurm-lab')
@@ -32,16 +33,11 @@ export const showJob = (jobId: string): Record<string, string> => {
   return fields
 }
 
-/** Job ids in Slurm whose comment starts with `usher <id> `. */
-export const jobsOf = (id: string): string[] =>
-  execFileSync('squeue', ['-a', '-h', '-t', 'all', '-o', '%i|%k'])
-    .toString()
-    .split('\n')
-    .filter((line) => line.includes(`|usher ${id} `))
-    .map((line) => line.split('|')[0] as string)
-
 export interface ListedJob {
+  /** Of a task of an array ARRAY_INDEX. */
   readonly jobId: string
+  /** The number of its own that a task gets when it begins to run; before that, of the array. */
+  readonly number: string
   readonly state: string
   readonly reason: string
   /** Of usher, as the comment has it: who submitted it. */
@@ -50,21 +46,39 @@ export interface ListedJob {
   readonly submittedMs: number
 }
 
+// Every task of an array has a line.
+const listing = ['-r', '-a', '-h', '-t', 'all', '-o', '%F|%K|%A|%T|%r|%V|%k']
+
+/** usher's id and what Slurm says of it; null for lines of others. */
+const listedOf = (line: string): [string, ListedJob] | null => {
+  const [, array = '', task = '', number = '', state = '', reason = '', submitted = '', comment = ''] =
+    /^(\d+)\|([^|]*)\|(\d+)\|(\w+)\|([^|]*)\|([^|]*)\|(.*)$/.exec(line) ?? []
+  const ids = idsInComment(comment)
+  const isTask = /^\d+$/.test(task)
+  if (ids.length === 0 || isTask !== ids.length > 1) return null
+  const term = Number(/ term=(\d+)/.exec(comment)?.[1])
+  const jobId = isTask ? `${array}_${task}` : array
+  return [ids[isTask ? Number(task) : 0]!, { jobId, number, state, reason, term, submittedMs: Number(submitted) * 1000 }]
+}
+
+/** Job ids in Slurm of the job with that id of usher's. */
+export const jobsOf = (id: string): string[] =>
+  execFileSync('squeue', listing, { maxBuffer: 2 ** 28 })
+    .toString()
+    .split('\n')
+    .map(listedOf)
+    .flatMap((found) => (found?.[0] === id ? [found[1].jobId] : []))
+
 /** usher's job ids in Slurm, by the comments of all jobs that slurmctld lists, ended ones too. */
 export const jobsById = async (): Promise<Map<string, ListedJob[]>> => {
-  const { stdout } = await promisify(execFile)('squeue', ['-a', '-h', '-t', 'all', '-o', '%i|%T|%r|%V|%k'], {
-    maxBuffer: 2 ** 28,
-    env: { ...process.env, SLURM_TIME_FORMAT: '%s' },
-  })
+  const { stdout } = await promisify(execFile)('squeue', listing, { maxBuffer: 2 ** 28, env: { ...process.env, SLURM_TIME_FORMAT: '%s' } })
   const jobs = new Map<string, ListedJob[]>()
   for (const line of stdout.split('\n')) {
-    const [, jobId = '', state = '', reason = '', submitted = '', id = '', term = ''] =
-      /^(\d+)\|(\w+)\|([^|]*)\|(\d+)\|usher (\S+) term=(\d+)/.exec(line) ?? []
-    if (id === '') continue
-    const job: ListedJob = { jobId, state, reason, term: Number(term), submittedMs: Number(submitted) * 1000 }
-    const list = jobs.get(id)
-    if (list === undefined) jobs.set(id, [job])
-    else list.push(job)
+    const found = listedOf(line)
+    if (found === null) continue
+    const list = jobs.get(found[0])
+    if (list === undefined) jobs.set(found[0], [found[1]])
+    else list.push(found[1])
   }
   return jobs
 }

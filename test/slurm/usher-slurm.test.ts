@@ -4,10 +4,14 @@
 // How it is counted: by what Slurm knows at the end, the list of slurmctld with waiting, running and ended jobs, each by the id
 // in its comment. MinJobAge is an hour, so no job that ran leaves the list before it is counted. A job that Slurm has forgotten
 // may have run before slurmctld died; Slurm knows nothing of that, usher submits it again, and it counts once.
-import { statSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { Client } from '../../src/client/client.ts'
+import type { JobSpec } from '../../src/submit/driver.ts'
 import { seeded, seedOf } from '../support/random.ts'
 import { makeFolder, ServerProcess, settledAudit, until } from '../support/usher-process.ts'
 import { tallyLedger } from './ledger-tally.ts'
@@ -85,6 +89,13 @@ class Usher {
     }
   }
 
+  /** Sends them all at once; resolves with their ids. */
+  async burst(specs: readonly JobSpec[]): Promise<string[]> {
+    const answers = await Promise.all(specs.map((spec) => this.#client.send(spec)))
+    for (const { id } of answers) this.accepted.add(id)
+    return answers.map(({ id }) => id)
+  }
+
   async kill(which: 'server' | 'submitter'): Promise<void> {
     if (which === 'submitter') {
       let pid: number | null = null
@@ -98,11 +109,11 @@ class Usher {
   }
 
   /** Waits until the leader hands over more than it had, and a little longer. */
-  async midSubmission(random: Random): Promise<void> {
+  async midSubmission(random: Random, withinMs = 120): Promise<void> {
     const intents = async (): Promise<number> => (await tallyLedger(this.store)).jobs['intent'] ?? 0
     const before = await intents()
     await until('jobs are handed to Slurm', async () => (await intents()) > before)
-    await pause(between(random, 0, 120))
+    await pause(between(random, 0, withinMs))
   }
 
   /** Waits until nothing remains to be done, then counts: each accepted job in Slurm once, by its comment, and nothing else. */
@@ -213,4 +224,63 @@ test('without slurmrestd: 100 jobs through sbatch once each, while usher is kill
   const { ledger, context } = await usher.account('sbatch', {}, 100_000)
   expect(usher.kills, context).toEqual({ server: 1, submitter: 1 })
   expect(ledger.terms.length, context).toBe(3)
+})
+
+test('arrays: 900 jobs run once each, as themselves, while slurmctld and usher are killed in mid-submission', { timeout: 280_000 }, async () => {
+  const random = seeded(seed + 3)
+  // Nothing runs before everything is there: what Slurm forgets hasn't run, and each job must run once.
+  const setNode = (state: string): void => void execFileSync('scontrol', ['update', `NodeName=${hostname().split('.')[0]}`, `State=${state}`, 'Reason=test'])
+  setNode('DRAIN')
+  cleanups.push(async () => setNode('RESUME'))
+  const usher = await Usher.start(`url = "${labUrl}"\ntimeout = 3\nsettle = 8\n`)
+  const folder = await makeFolder()
+  cleanups.push(folder.remove)
+  const ran = join(folder.path, 'ran')
+  writeFileSync(ran, '')
+  // slurmrestd's jobs run as another user.
+  chmodSync(folder.path, 0o755)
+  chmodSync(ran, 0o666)
+  const nameOf = new Map<string, string>()
+  const faults = shuffled(['crash', 'crash', 'pause', 'submitter', 'submitter', 'server'] as const, random)
+  for (const [wave, fault] of faults.entries()) {
+    const names = Array.from({ length: 150 }, (_, at) => `${wave}.${at}`)
+    const specs = names.map((name) => ({
+      executable: '/bin/sh',
+      arguments: ['-c', 'echo "$SLURM_JOB_ID $0 $NAME" >> "$1"', name, ran],
+      environment: { NAME: name },
+      directory: '/tmp',
+      inherit_environment: false,
+    }))
+    const submitting = usher.midSubmission(random, 40)
+    const sent = usher.burst(specs)
+    await submitting
+    if (fault === 'crash') {
+      await labAside('crash')
+      await labAside('start')
+    } else if (fault === 'pause') {
+      await labAside('pause')
+      await pause(between(random, 4000, 6000))
+      await labAside('resume')
+    } else await usher.kill(fault)
+    for (const [at, id] of (await sent).entries()) nameOf.set(id, names[at]!)
+  }
+  const { ledger, context } = await usher.account('arrays', { faults }, 150_000)
+  expect(usher.accepted.size, context).toBe(900)
+  const waiting = await jobsById()
+  const arrays = new Set([...usher.accepted].flatMap((id) => waiting.get(id)!.map(({ jobId }) => jobId)).filter((jobId) => jobId.includes('_')).map((jobId) => jobId.split('_')[0]))
+  expect(arrays.size, context).toBeGreaterThan(5)
+  expect(arrays.size, context).toBeLessThan(300)
+  expect(ledger.jobs['found'] ?? 0, context).toBeGreaterThan(0)
+
+  setNode('RESUME')
+  const lines = (): string[] => readFileSync(ran, 'utf8').split('\n').filter((line) => line !== '')
+  await until('all have run', () => lines().length >= 900, 120_000)
+  await until('none is left', async () => [...(await jobsById()).values()].flat().every(({ state }) => state === 'COMPLETED'), 60_000)
+  const names = lines().map((line) => line.split(' ')[1]!)
+  expect(names.toSorted(), context).toEqual([...nameOf.values()].toSorted())
+  // And each was the one that its id in the comment says.
+  const numbers = new Map(lines().map((line) => [line.split(' ')[0], line.split(' ').slice(1).join(' ')]))
+  const listed = await jobsById()
+  for (const [id, name] of nameOf) expect(numbers.get(listed.get(id)![0]!.number), `${id}: ${context}`).toBe(`${name} ${name}`)
+  process.stderr.write(`arrays: ${arrays.size} arrays, ${lines().length} jobs ran\n`)
 })

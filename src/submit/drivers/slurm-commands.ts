@@ -6,7 +6,8 @@ import { excerpt } from './job-message.ts'
 import { type ProgramEnd, runProgram } from './program.ts'
 import type { SlurmCluster } from './slurm-cluster.ts'
 import { outcomeOfText } from './slurm-errors.ts'
-import { idInComment, selfContainedScript, type SlurmJob } from './slurm-job.ts'
+import { idsInComment } from './slurm-comment.ts'
+import { selfContainedScript, type SlurmJob } from './slurm-job.ts'
 import { JobLineScanner, type ListedJob } from './slurm-listing.ts'
 
 export class SlurmCommands implements SlurmCluster {
@@ -90,7 +91,7 @@ export class SlurmCommands implements SlurmCluster {
     const scanner = new JobLineScanner(onJob)
     const end = await runProgram(
       {
-        argv: ['squeue', '-a', '-h', '-t', 'all', '-o', '%i|%k'],
+        argv: ['squeue', '-a', '-h', '-t', 'all', '-o', '%F|%k'],
         environment: this.#environment,
         timeoutMs: Math.max(this.#timeoutMs, 120_000),
         onData: (chunk) => scanner.push(chunk),
@@ -113,7 +114,7 @@ export class SlurmCommands implements SlurmCluster {
     }
     const answers = jobs.map((job): 'done' | 'gone' | 'held' => {
       const state = states.get(job.jobId)
-      if (state === undefined || idInComment(state.comment) !== job.id) return 'gone'
+      if (state === undefined || !idsInComment(state.comment).includes(job.id)) return 'gone'
       return state.reason.startsWith('JobHeld') ? 'held' : 'done'
     })
     const held = jobs.filter((_, at) => answers[at] === 'held').map((job) => job.jobId)
@@ -135,8 +136,8 @@ export class SlurmCommands implements SlurmCluster {
     return Math.max(0, Number(now) - Number(start)) * 1000
   }
 
-  /** MinJobAge and whether slurmdbd keeps comments, from slurmctld's configuration; undefined where it can't be asked. */
-  async configuration(signal: AbortSignal): Promise<{ minJobAgeS: number; keepsComments: boolean } | undefined> {
+  /** MinJobAge, MaxArraySize and whether slurmdbd keeps comments, of slurmctld's configuration; undefined where it can't be asked. */
+  async configuration(signal: AbortSignal): Promise<{ minJobAgeS: number; arrayJobsMax: number; keepsComments: boolean } | undefined> {
     const end = await this.#run(['scontrol', 'show', 'config'], signal)
     if (end.kind !== 'exited' || end.code !== 0) return undefined
     const value = (name: string): string => new RegExp(`^${name}\\s*=\\s*(.*)$`, 'm').exec(end.stdout)?.[1]?.trim() ?? ''
@@ -144,13 +145,15 @@ export class SlurmCommands implements SlurmCluster {
     if (age === undefined) return undefined
     const keepsComments =
       value('AccountingStorageType') === 'accounting_storage/slurmdbd' && /job_comment/.test(value('AccountingStoreFlags'))
-    return { minJobAgeS: Number(age), keepsComments }
+    // Tasks are counted from 0, so the greatest number is one less than this.
+    const arrayJobsMax = Number(/^(\d+)/.exec(value('MaxArraySize'))?.[1] ?? 1001)
+    return { minJobAgeS: Number(age), arrayJobsMax, keepsComments }
   }
 
   /** Jobs of slurmdbd, which knows those that slurmctld has dropped. */
   async accounted(sinceDays: number, onJob: (job: ListedJob) => void, signal: AbortSignal): Promise<boolean> {
     const scanner = new JobLineScanner(onJob)
-    const argv = ['sacct', '-a', '-X', '-n', '-P', '-D', '-S', `now-${sinceDays}days`, '--delimiter=|', '-o', 'JobIDRaw,Comment']
+    const argv = ['sacct', '-a', '-X', '-n', '-P', '-D', '-S', `now-${sinceDays}days`, '--delimiter=|', '-o', 'JobID,Comment']
     const end = await runProgram(
       {
         argv,

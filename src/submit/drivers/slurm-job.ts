@@ -2,6 +2,7 @@
 // options are said to sbatch or to a version of slurmrestd is for slurm-commands.ts and slurm-rest.ts.
 import type { JobSpec, Origin, Submission } from '../driver.ts'
 import { defaultPath, durationSeconds, inheritable, shellWord } from './job-environment.ts'
+import { commentOf } from './slurm-comment.ts'
 
 /** The kinds of values that sbatch's options have. */
 export type OptionKind = 'text' | 'integer' | 'flag'
@@ -9,6 +10,7 @@ export type OptionKind = 'text' | 'integer' | 'flag'
 /** Everything that usher says to Slurm, and of that what a job may say itself, as custom attribute `slurm.<option>`. */
 export const slurmOptions: Readonly<Record<string, { readonly kind: OptionKind; readonly custom: boolean }>> = {
   account: { kind: 'text', custom: false },
+  array: { kind: 'text', custom: false },
   begin: { kind: 'text', custom: true },
   chdir: { kind: 'text', custom: false },
   comment: { kind: 'text', custom: false },
@@ -63,6 +65,8 @@ export interface SlurmJob {
   readonly inherited: Readonly<Record<string, string>>
   /** What the job sets itself. */
   readonly environment: Readonly<Record<string, string>>
+  /** How many copies of the executable a launcher starts. */
+  readonly processes: { readonly total: number; readonly perNode: number | undefined }
 }
 
 export interface SlurmFrame {
@@ -72,13 +76,6 @@ export interface SlurmFrame {
   readonly directory: string
   readonly environment: NodeJS.ProcessEnv
 }
-
-/** Slurm's copy of who the job is: what `find` looks for. */
-export const commentOf = (id: string, origin: Pick<Origin, 'term' | 'host'>): string =>
-  `usher ${id} term=${origin.term} host=${origin.host}`
-
-/** The job id in a comment that usher wrote; undefined for any other. */
-export const idInComment = (comment: string): string | undefined => /^usher ([0-9a-f]{16}-\d{1,20}) term=/.exec(comment)?.[1]
 
 const bytesInMiB = 1024 * 1024
 
@@ -95,7 +92,7 @@ export const slurmJob = (job: Submission, frame: SlurmFrame): SlurmJob | { reado
     resources.node_count ?? (perNode === undefined || processes === undefined ? undefined : Math.ceil(processes / perNode))
 
   set('job-name', spec.name ?? spec.executable.slice(spec.executable.lastIndexOf('/') + 1))
-  set('comment', commentOf(job.id, frame.origin))
+  set('comment', commentOf([job.id], frame.origin))
   set('chdir', spec.directory ?? frame.directory)
   set('input', spec.stdin_path ?? '/dev/null')
   set('output', spec.stdout_path ?? '/dev/null')
@@ -128,7 +125,8 @@ export const slurmJob = (job: Submission, frame: SlurmFrame): SlurmJob | { reado
     if (typeof value === 'object') return value
     options.set(key.slice('slurm.'.length).replaceAll('_', '-'), value)
   }
-  const script = scriptOf(spec, processes ?? 1, perNode)
+  const copies = { total: processes ?? 1, perNode }
+  const script = scriptOf(spec, copies, commandOf(spec).map(shellWord).join(' '))
   if (typeof script === 'object') return script
   for (const text of [script, ...options.values(), ...Object.entries(spec.environment ?? {}).flat()]) {
     if (typeof text === 'string' && text.includes('\0')) return { refused: 'a field holds a NUL character' }
@@ -138,6 +136,7 @@ export const slurmJob = (job: Submission, frame: SlurmFrame): SlurmJob | { reado
     script,
     inherited: spec.inherit_environment === false ? {} : inheritable(frame.environment),
     environment: spec.environment ?? {},
+    processes: copies,
   }
 }
 
@@ -172,28 +171,33 @@ const launcherWords = (launcher: string, processes: number, spec: JobSpec): read
 }
 
 /** Variables whose names a shell can't export go through env(1). */
-const exportable = /^[A-Za-z_][A-Za-z0-9_]*$/
+export const exportable = /^[A-Za-z_][A-Za-z0-9_]*$/
 
-const scriptOf = (spec: JobSpec, processes: number, perNode: number | undefined): string | { readonly refused: string } => {
-  const launcher = spec.launcher ?? 'single'
+/** The executable and its arguments. */
+export const commandOf = (spec: JobSpec): readonly string[] => {
   const odd = Object.entries(spec.environment ?? {}).filter(([name]) => !exportable.test(name))
-  const command = [
+  return [
     ...(odd.length > 0 ? ['env', ...odd.map(([name, value]) => `${name}=${value}`)] : []),
     spec.executable,
     ...(spec.arguments ?? []),
   ]
+}
+
+/** `command`: words of the shell. */
+export const scriptOf = (spec: JobSpec, processes: SlurmJob['processes'], command: string): string | { readonly refused: string } => {
+  const launcher = spec.launcher ?? 'single'
   const lines = ['#!/bin/bash']
   if (spec.pre_launch !== undefined) lines.push(`. ${scriptWord(spec.pre_launch)} || exit`)
   if (launcher === 'multiple') {
     // Copies on the first node, as PSI/J's launcher of that name does; the worst status is the job's.
-    const copies = perNode ?? processes
+    const copies = processes.perNode ?? processes.total
     lines.push('usher_status=0 usher_pids=()', `for ((usher_copy = 0; usher_copy < ${copies}; usher_copy++)); do`)
-    lines.push(`  ${command.map(shellWord).join(' ')} &`, '  usher_pids+=($!)', 'done')
+    lines.push(`  ${command} &`, '  usher_pids+=($!)', 'done')
     lines.push('for usher_pid in "${usher_pids[@]}"; do wait "$usher_pid" || usher_status=$?; done')
   } else {
-    const words = launcherWords(launcher, processes, spec)
+    const words = launcherWords(launcher, processes.total, spec)
     if (words === undefined) return { refused: `launcher '${launcher}' is not one of single, multiple, srun, mpirun, mpiexec` }
-    const line = [...words, ...command].map(shellWord).join(' ')
+    const line = [...words.map(shellWord), command].join(' ')
     lines.push(spec.post_launch === undefined ? `exec ${line}` : line)
     if (spec.post_launch !== undefined) lines.push('usher_status=$?')
   }

@@ -1,8 +1,9 @@
 // Reads slurmctld's list of all jobs while it arrives. Slurm has no filter for comments, a list of 100,000 jobs is
-// hundreds of megabytes of JSON, and only two fields of each job matter: so the bytes are scanned, never collected.
+// hundreds of megabytes of JSON, and only three fields of each job matter: so the bytes are scanned, never collected.
 // The list counts only if it is whole: one JSON document to its end, without errors in it.
 
 export interface ListedJob {
+  /** Of a task of an array that of the array. */
   readonly jobId: string
   readonly comment: string
 }
@@ -28,6 +29,8 @@ export class JobListingScanner {
   #jobKey = ''
   #expectsValue = false
   #jobId = ''
+  /** 0 where the job is no part of an array. */
+  #arrayId = ''
   #comment = ''
   #ended = false
   #broken = false
@@ -66,15 +69,8 @@ export class JobListingScanner {
       } else if (byte === 0x2c) {
         this.#numberEnded()
         this.#expectsValue = false
-      } else if (
-        byte >= 0x30 &&
-        byte <= 0x39 &&
-        this.#expectsValue &&
-        this.#depth === 3 &&
-        this.#topKey === 'jobs' &&
-        this.#jobKey === 'job_id'
-      ) {
-        this.#jobId += String.fromCharCode(byte)
+      } else if (byte >= 0x30 && byte <= 0x39 && this.#expectsValue && this.#topKey === 'jobs') {
+        this.#digit(byte)
       }
     }
   }
@@ -86,6 +82,12 @@ export class JobListingScanner {
 
   get hasErrors(): boolean {
     return this.#errors
+  }
+
+  #digit(byte: number): void {
+    if (this.#depth === 3 && this.#jobKey === 'job_id') this.#jobId += String.fromCharCode(byte)
+    // From v0.0.39 on the only number in an object that says whether there is one.
+    if ((this.#depth === 3 || this.#depth === 4) && this.#jobKey === 'array_job_id') this.#arrayId += String.fromCharCode(byte)
   }
 
   /** Keys are read at the top and within jobs, and of values only the comment. */
@@ -125,6 +127,7 @@ export class JobListingScanner {
     if (this.#depth === 3 && this.#topKey === 'errors') this.#errors = true
     if (this.#depth === 3 && this.#topKey === 'jobs') {
       this.#jobId = ''
+      this.#arrayId = ''
       this.#comment = ''
     }
   }
@@ -137,7 +140,7 @@ export class JobListingScanner {
   #closed(): void {
     if (this.#depth === 3 && this.#topKey === 'jobs') {
       if (this.#jobId === '') this.#broken = true
-      else this.#onJob({ jobId: this.#jobId, comment: this.#comment })
+      else this.#onJob({ jobId: /[1-9]/.test(this.#arrayId) ? this.#arrayId : this.#jobId, comment: this.#comment })
     }
     this.#depth -= 1
     this.#expectsValue = false
@@ -146,7 +149,7 @@ export class JobListingScanner {
   }
 }
 
-/** For `squeue -o '%i|%k'`: one job a line. */
+/** For `squeue -o '%F|%k'`, and the like of sacct, which adds the task: a line for each job, and for the tasks that wait one together. */
 export class JobLineScanner {
   readonly #onJob: (job: ListedJob) => void
   #rest = ''
@@ -170,6 +173,7 @@ export class JobLineScanner {
   #line(line: string): void {
     const bar = line.indexOf('|')
     // A comment may hold a line feed: such a line is no job of ours.
-    if (bar > 0 && /^\d/.test(line)) this.#onJob({ jobId: line.slice(0, bar), comment: line.slice(bar + 1).trim() })
+    const jobId = /^\d+/.exec(line)?.[0]
+    if (bar > 0 && jobId !== undefined) this.#onJob({ jobId, comment: line.slice(bar + 1).trim() })
   }
 }

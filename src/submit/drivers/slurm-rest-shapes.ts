@@ -34,6 +34,7 @@ const list = (value: OptionValue): unknown => String(value).split(',')
 
 const common: Readonly<Record<string, Field>> = {
   account: ['account', plain],
+  array: ['array', plain],
   chdir: ['current_working_directory', plain],
   comment: ['comment', plain],
   constraint: ['constraints', plain],

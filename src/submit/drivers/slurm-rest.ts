@@ -9,7 +9,8 @@ import { excerpt, objectOf } from './job-message.ts'
 import type { SlurmOptions } from './registry.ts'
 import type { SlurmCluster } from './slurm-cluster.ts'
 import { invalidJobId, outcomeOfCode } from './slurm-errors.ts'
-import { idInComment, type SlurmJob } from './slurm-job.ts'
+import { idsInComment } from './slurm-comment.ts'
+import type { SlurmJob } from './slurm-job.ts'
 import { JobListingScanner, type ListedJob } from './slurm-listing.ts'
 import { type ApiVersion, chooseVersion, submissionBody } from './slurm-rest-shapes.ts'
 
@@ -150,7 +151,7 @@ export class SlurmRest implements SlurmCluster {
     const found = await this.#ask(`job/${job.jobId}`, signal)
     if ('reason' in found) return found.code === invalidJobId ? 'gone' : 'later'
     const [listed] = (found.answer['jobs'] ?? []) as readonly { comment?: unknown; state_reason?: unknown }[]
-    if (listed === undefined || idInComment(String(listed.comment)) !== job.id) return 'gone'
+    if (listed === undefined || !idsInComment(String(listed.comment)).includes(job.id)) return 'gone'
     if (!String(listed.state_reason).startsWith('JobHeld')) return 'done'
     const version = await this.#negotiated(signal)
     if ('reason' in version) return 'later'

@@ -128,7 +128,7 @@ describe('usher doctor', () => {
   })
 
   it("says of a failing cluster the driver's reason and where to look", () => {
-    const slurm = { driver: 'slurm', hold: false, in_flight: 8, timeout: 30, settle: 30, min_job_age: 300 } as const
+    const slurm = { driver: 'slurm', hold: false, array_jobs: 1000, in_flight: 8, timeout: 30, settle: 30, min_job_age: 300 } as const
     const commands = clusterRemedy('main', slurm, 'scontrol ping: it exited with 1')
     expect(commands).toMatch(/^scontrol ping: it exited with 1\. .* main .*'scontrol ping'/)
     const rest = clusterRemedy('main', { ...slurm, url: 'unix:/run/slurmrestd' }, 'ECONNREFUSED')

@@ -4,9 +4,8 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { JobSpec } from '../../../src/submit/driver.ts'
 import { durationSeconds, inheritable, shellWord } from '../../../src/submit/drivers/job-environment.ts'
+import { commentOf, idsInComment } from '../../../src/submit/drivers/slurm-comment.ts'
 import {
-  commentOf,
-  idInComment,
   selfContainedScript,
   type SlurmJob,
   slurmJob,
@@ -114,7 +113,7 @@ describe('a JobSpec', () => {
   })
 
   test.each<[JobSpec, RegExp]>([
-    [{ executable: 'x', attributes: { custom_attributes: { 'slurm.array': '1-10' } } }, /'slurm.array' is no option/],
+    [{ executable: 'x', attributes: { custom_attributes: { 'slurm.array': '1-10' } } }, /'slurm.array' would overrule/],
     [{ executable: 'x', attributes: { custom_attributes: { 'slurm.constructor': '1' } } }, /'slurm.constructor' is no option/],
     [{ executable: 'x', attributes: { custom_attributes: { 'slurm.comment': 'mine' } } }, /'slurm.comment' would overrule/],
     [{ executable: 'x', attributes: { custom_attributes: { 'slurm.nice': 'very' } } }, /not an integer/],
@@ -198,7 +197,7 @@ test('a shell word is quoted only where it must be', () => {
 })
 
 test('a comment names the job, and only usher’s comments do', () => {
-  expect(idInComment(commentOf('9f8c2e71a4b0d3e5-17', origin))).toBe('9f8c2e71a4b0d3e5-17')
+  expect(idsInComment(commentOf(['9f8c2e71a4b0d3e5-17'], origin))).toEqual(['9f8c2e71a4b0d3e5-17'])
   for (const other of [
     '',
     'usher',
@@ -206,7 +205,7 @@ test('a comment names the job, and only usher’s comments do', () => {
     'see usher 9f8c2e71a4b0d3e5-17 term=1',
     'usher 9F8C2e71a4b0d3e5-17 term=1',
   ]) {
-    expect(idInComment(other)).toBeUndefined()
+    expect(idsInComment(other)).toEqual([])
   }
 })
 

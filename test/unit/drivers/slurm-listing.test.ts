@@ -17,7 +17,7 @@ const sample = JSON.stringify(
     jobs: [
       {
         account: 'a',
-        array_job_id: 5,
+        array_job_id: 0,
         comment: 'usher a"b\\c\u00e9 ü',
         job_id: 1,
         flags: ['job_id', 'comment'],
@@ -84,9 +84,27 @@ test('reads lines of squeue, cut anywhere', () => {
     scanner.push(Buffer.from(text.slice(cut)))
     expect(jobs).toEqual([
       { jobId: '12', comment: 'usher 00000000000000aa-1 term=1 host=h' },
-      { jobId: '13_4', comment: '' },
+      { jobId: '13', comment: '' },
       { jobId: '14', comment: 'a|b' },
     ])
     expect(scanner.complete).toBe(true)
   }
+})
+
+test('of a task of an array it reads the number of the array, as each version writes it', () => {
+  const jobs = [
+    { job_id: 12, array_job_id: 11, array_task_id: 3, comment: 'a' },
+    { array_job_id: { set: true, infinite: false, number: 11 }, array_task_id: { set: true, number: 4 }, job_id: 13, comment: 'b' },
+    { array_job_id: { set: true, infinite: false, number: 0 }, job_id: 14, comment: 'c' },
+    { job_id: 15, comment: 'd' },
+  ]
+  const bytes = Buffer.from(JSON.stringify({ jobs }))
+  for (let cut = 0; cut <= bytes.length; cut += 1) expect(scan(bytes, cut).jobs.map(({ jobId }) => jobId)).toEqual(['11', '11', '14', '15'])
+})
+
+test('of lines it reads the number of the array, too', () => {
+  const jobs: ListedJob[] = []
+  const scanner = new JobLineScanner((listed) => jobs.push(listed))
+  scanner.push(Buffer.from('11_3|a\n11_[4-10]|a\n14|c\n'))
+  expect(jobs.map(({ jobId }) => jobId)).toEqual(['11', '11', '14'])
 })

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, expect, test } from 'vitest'
 import type { SlurmOptions } from '../../../src/submit/drivers/registry.ts'
 import { createSlurmDriver, type SlurmDriver } from '../../../src/submit/drivers/slurm.ts'
-import { commentOf } from '../../../src/submit/drivers/slurm-job.ts'
+import { commentOf } from '../../../src/submit/drivers/slurm-comment.ts'
 import { contextIn, job, never, newId, origin, temporaryFolder } from './jobs.ts'
 
 const folder = temporaryFolder()
@@ -136,7 +136,7 @@ test('the version is negotiated once, and again when its paths are gone', async 
 
 test('absent is said only of a whole listing', async () => {
   const [here, gone] = [newId(), newId()]
-  const jobs = [{ comment: commentOf(here, origin), job_id: 3 }]
+  const jobs = [{ comment: commentOf([here], origin), job_id: 3 }]
   const whole = JSON.stringify({ errors: [], jobs })
   for (const [answer, kinds] of [
     [
@@ -163,7 +163,7 @@ test('absent is said only of a whole listing', async () => {
 
 test('forgotten is said only with proof', async () => {
   const id = newId()
-  const mine = [{ job_id: 7, comment: commentOf(id, origin) }]
+  const mine = [{ job_id: 7, comment: commentOf([id], origin) }]
   const asked = async (listed: unknown, uptimeS: number | undefined, ageMs: number, jobId = '7') => {
     const statistics =
       uptimeS === undefined
@@ -188,5 +188,75 @@ test('forgotten is said only with proof', async () => {
   expect(await asked([], 5, -5000)).toBe('unknown')
   expect(await asked([{ job_id: 7, comment: 'another' }], 100, 20_000)).toBe('forgotten')
   expect(await asked([{ job_id: 7, comment: 'another' }], 100, 400_000)).toBe('doubtful')
-  expect(await asked([{ job_id: 8, comment: commentOf(id, origin) }], 5, 20_000)).toBe('kept')
+  expect(await asked([{ job_id: 8, comment: commentOf([id], origin) }], 5, 20_000)).toBe('kept')
+})
+
+test('an array is one call; each task is a job of its own to find and confirm, whatever of the array is listed', async () => {
+  const producer = newId().slice(0, 17)
+  const jobs = [7, 8, 30].map((sequence) => job({ executable: 'x', arguments: [`${sequence}`] }, `${producer}${sequence}`))
+  const ids = jobs.map(({ id }) => id)
+  let listed: unknown[] = []
+  const { driver, seen } = await slurm(
+    38,
+    {
+      'job/submit': [200, { job_id: 500 }],
+      jobs: () => [200, { errors: [], jobs: listed }],
+      diag: [200, { errors: [], statistics: { req_time: 100_000, req_time_start: 1 } }],
+    },
+    {},
+  )
+  const outcomes = await driver.submit([jobs[2]!, jobs[0]!, jobs[1]!], origin, never)
+  expect(outcomes).toEqual(['500_2', '500_0', '500_1'].map((jobId) => ({ kind: 'submitted', jobId })))
+  const posted = seen.filter(({ path }) => path.endsWith('job/submit'))
+  expect(posted).toHaveLength(1)
+  const comment = `usher ${producer}7+2,30 term=7 host=testhost`
+  expect(JSON.parse(posted[0]!.body)).toMatchObject({ job: { array: '0-2', comment } })
+  expect(await driver.find(ids, never)).toEqual(ids.map(() => ({ kind: 'absent' })))
+  // Only the last task runs yet, and has a number of its own.
+  listed = [{ job_id: 502, array_job_id: 500, array_task_id: 2, comment }]
+  expect(await driver.find([...ids, newId()], never)).toEqual([
+    ...ids.map((_, at) => ({ kind: 'found', jobId: `500_${at}` })),
+    { kind: 'absent' },
+  ])
+  const known = ids.map((id, at) => ({ id, jobId: `500_${at}`, submittedAtMs: Date.now() - 20_000 }))
+  expect(await driver.confirm(known, never)).toEqual(['unknown', 'unknown', 'unknown'])
+  expect(await driver.confirm(known, never)).toEqual(['kept', 'kept', 'kept'])
+  // The number is another's, and nothing of the array is there.
+  listed = [{ job_id: 500, array_job_id: 500, comment: commentOf([newId(), newId()], origin) }]
+  expect(await driver.confirm(known, never)).toEqual(['forgotten', 'forgotten', 'forgotten'])
+})
+
+test('an array that is refused is tried job by job; one for which there is no room becomes smaller', async () => {
+  const answers: [number, unknown][] = []
+  const { driver, seen } = await slurm(38, { 'job/submit': () => answers.shift() ?? [200, { job_id: 9 }] })
+  const jobs = [1, 2, 3, 4].map(() => job({ executable: 'x' }))
+  const refused = (error_number: number, error: string): [number, unknown] => [500, { errors: [{ error_number, error }] }]
+  const { limits } = driver
+  expect(limits.batchJobsMax).toBe(1000)
+  answers.push(refused(2000, 'no partition'), [200, { job_id: 1 }], refused(2000, 'no partition'))
+  const kinds = (await driver.submit(jobs, origin, never)).map(({ kind }) => kind)
+  expect(kinds.toSorted()).toEqual(['refused', 'submitted', 'submitted', 'submitted'])
+  expect(seen.filter(({ path }) => path.endsWith('job/submit'))).toHaveLength(5)
+  expect(limits.batchJobsMax).toBe(1000)
+  answers.push(refused(2050, 'a limit'))
+  expect((await driver.submit(jobs, origin, never)).map(({ kind }) => kind)).toEqual(['later', 'later', 'later', 'later'])
+  expect(limits.batchJobsMax).toBe(2)
+  await driver.submit(jobs.slice(0, 2), origin, never)
+  expect(limits.batchJobsMax).toBe(52)
+  answers.push(refused(2081, 'Invalid job array specification'))
+  await driver.submit(jobs, origin, never)
+  expect(limits.batchJobsMax).toBe(2)
+  await driver.submit(jobs.slice(0, 2), origin, never)
+  expect(limits.batchJobsMax).toBe(2)
+})
+
+test('no arrays where each job is by itself, or held', async () => {
+  for (const options of [{ array_jobs: 1 }, { hold: true }]) {
+    const { driver, seen } = await slurm(38, { 'job/submit': [200, { job_id: 3 }] }, options)
+    expect(driver.gathering).toBeUndefined()
+    expect(driver.limits.batchJobsMax).toBe(1)
+    await driver.submit([job({ executable: 'x' }), job({ executable: 'x' })], origin, never)
+    const posted = seen.filter(({ path }) => path.endsWith('job/submit')).map(({ body }) => (JSON.parse(body) as { job: { array?: string } }).job.array)
+    expect(posted).toEqual([undefined, undefined])
+  }
 })

@@ -3,8 +3,10 @@ import { expect, it } from 'vitest'
 import type { Clock } from '../../../src/base/clock.ts'
 import { Books } from '../../../src/submit/books.ts'
 import { Lines } from '../../../src/submit/lines.ts'
+import type { Submission } from '../../../src/submit/driver.ts'
 import type { LedgerRecord } from '../../../src/submit/records.ts'
 import { Window } from '../../../src/submit/window.ts'
+import { seeded, seedOf } from '../../support/random.ts'
 
 const producer = '00000000000000aa'
 const of = 'h-20261123T040000-3fa9c1/1'
@@ -47,4 +49,82 @@ it('a segment that can not be read whole is tried each second, complained of onc
   expect(await loadFor(1)).toBe(true)
   expect(window.take(10)?.indexes).toEqual([0, 1, 2, 3])
   expect(said).toHaveLength(3)
+})
+
+it('gathers what goes together, wherever it stands and however it came back; each job is taken once, none is left, none is in two', async () => {
+  const seed = seedOf()
+  const random = seeded(seed)
+  for (let round = 0; round < 60; round += 1) {
+    const count = 1 + Math.floor(random() * 120)
+    const stamp = { term: 1, at: '2026-11-23T04:00:00.000Z' }
+    const books = new Books()
+    books.apply({ k: 'admit', of, count, clusters: { c: count }, ids: [[producer, '0', count]], digests: '', ...stamp } as LedgerRecord)
+    const lines = linesOf(count)
+    const kinds = Array.from({ length: count }, () => Math.floor(random() * 4))
+    const kindOf = ({ id }: Submission): number => kinds[Number(id.split('-')[1])]!
+    const asked = new Map<string, number>()
+    const fitting = 1 + Math.floor(random() * 30)
+    let now = 0
+    const window = new Window({
+      cluster: 'c',
+      books,
+      clock: { nowMs: () => now, wallMs: () => now, after: () => () => undefined } satisfies Clock,
+      read: () => Promise.resolve(lines),
+      bytesMax: 1 << 20,
+      gathering: {
+        keyOf: (job) => {
+          asked.set(job.id, (asked.get(job.id) ?? 0) + 1)
+          return kindOf(job) === 0 ? null : `kind ${kindOf(job)}`
+        },
+        begin: () => {
+          let taken = 0
+          return () => (taken += 1) <= fitting
+        },
+      },
+      log: () => undefined,
+    })
+    window.offer(books.segments.get(of)!, lines)
+    const done = new Set<number>()
+    const out = new Map<number, ReturnType<Window['take']>>()
+    const jobsMax = 1 + Math.floor(random() * 40)
+    let largest = 0
+    for (let step = 0; done.size < count; step += 1) {
+      expect(step, `seed ${seed}, round ${round}: ${done.size} of ${count}`).toBeLessThan(20_000)
+      now += 1
+      const batch = random() < 0.6 ? window.take(jobsMax) : null
+      if (batch !== null) {
+        largest = Math.max(largest, batch.indexes.length)
+        expect(batch.indexes.length).toBeLessThanOrEqual(Math.min(jobsMax, fitting))
+        const first = kinds[batch.indexes[0]!]
+        expect(batch.indexes.every((index) => kinds[index] === first), `seed ${seed}`).toBe(true)
+        if (first === 0) expect(batch.indexes).toHaveLength(1)
+        for (const index of batch.indexes) expect(done.has(index) || [...out.values()].some((other) => other!.indexes.includes(index)), `seed ${seed}`).toBe(false)
+        out.set(step, batch)
+        continue
+      }
+      const [key] = [...out.keys()]
+      const ended = key === undefined ? null : out.get(key)!
+      if (ended === null) {
+        // Nothing in memory can be tried now: what was put off is read again.
+        await window.load()
+        continue
+      }
+      out.delete(key!)
+      const jobs = ended.indexes.map((index): [number, number] => [index, index])
+      books.apply({ k: 'intent', of, cluster: 'c', jobs, ...stamp } as LedgerRecord)
+      const draw = random()
+      if (draw < 0.5) {
+        books.apply({ k: 'receipt', of, jobs, ...stamp } as LedgerRecord)
+        for (const index of ended.indexes) done.add(index)
+      } else books.apply({ k: 'later', of, jobs, reason: 'busy', ...stamp } as LedgerRecord)
+      window.settle(ended)
+      if (draw >= 0.75) for (const index of ended.indexes) window.delay(of, index, now + Math.floor(random() * 20))
+      else if (draw >= 0.5) {
+        const book = books.segments.get(of)!
+        window.waitingAgain(book, ended.indexes)
+      }
+    }
+    expect([...asked.values()].filter((times) => times > 1 + 20), `seed ${seed}`).toEqual([])
+    if (count > 100 && jobsMax > 10 && fitting > 10) expect(largest, `seed ${seed}`).toBeGreaterThan(5)
+  }
 })
