@@ -31,8 +31,7 @@ interface Cared {
   readonly sinceMs: number
 }
 
-const releasedAtOnce = 1000
-const confirmedAtOnce = 10_000
+const atOnce = 1000
 
 export class Aftercare {
   readonly #options: AftercareOptions
@@ -137,8 +136,8 @@ export class Aftercare {
     const { driver, books, log, cluster } = this.#options
     if (driver.release === undefined) return
     const all = [...this.#held.entries()]
-    for (let from = 0; from < all.length && !this.#abort.signal.aborted; from += releasedAtOnce) {
-      const chunk = all.slice(from, from + releasedAtOnce)
+    for (let from = 0; from < all.length && !this.#abort.signal.aborted; from += atOnce) {
+      const chunk = all.slice(from, from + atOnce)
       const jobs = chunk.map(([id, { ref, index }]) => ({ id, jobId: books.segments.get(ref)?.followUps.get(index)?.jobId ?? '' }))
       let answers: readonly ('done' | 'gone' | 'later')[]
       try {
@@ -167,8 +166,9 @@ export class Aftercare {
     if (driver.confirm === undefined) return
     const before = clock.nowMs() - (driver.confirmAfterMs ?? 0)
     const due = [...this.#unconfirmed.entries()].filter(([, { sinceMs }]) => sinceMs <= before)
-    for (let from = 0; from < due.length && !this.#abort.signal.aborted; from += confirmedAtOnce) {
-      const chunk = due.slice(from, from + confirmedAtOnce)
+    const askedAtOnce = driver.limits.askedJobsMax ?? atOnce
+    for (let from = 0; from < due.length && !this.#abort.signal.aborted; from += askedAtOnce) {
+      const chunk = due.slice(from, from + askedAtOnce)
       const jobs = chunk.map(([id, { ref, index }]) => {
         const segment = books.segments.get(ref)
         const followUp = segment?.followUps.get(index)

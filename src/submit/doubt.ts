@@ -32,7 +32,7 @@ interface Doubtful {
   absentSinceMs: number | null
 }
 
-const askedAtOnce = 10_000
+const askedJobsUsual = 1000
 
 export class DoubtResolver {
   readonly #options: DoubtOptions
@@ -82,6 +82,7 @@ export class DoubtResolver {
       if (books.segments.get(ref)?.states?.[index] !== state.doubt) this.#doubtful.delete(key)
     }
     const all = [...this.#doubtful.entries()]
+    const askedAtOnce = driver.limits.askedJobsMax ?? askedJobsUsual
     for (let from = 0; from < all.length && !this.#abort.signal.aborted; from += askedAtOnce) {
       // While the ones before were asked for, some of these may have been decided on.
       const chunk = all.slice(from, from + askedAtOnce).filter(([, { ref, index }]) => books.segments.get(ref)?.states?.[index] === state.doubt)

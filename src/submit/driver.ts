@@ -80,6 +80,8 @@ export interface DriverLimits {
   readonly absentProofMs?: number
   /** How often find/confirm may be asked. */
   readonly askEveryMs: number
+  /** Most jobs in one question: more where the answer is the same list for any number of them. Default 1000. */
+  readonly askedJobsMax?: number
 }
 
 /** How jobs that wait come together in one call. Asked of jobs that wait anyway: nothing ever waits for others to come. */

@@ -89,6 +89,7 @@ export class SlurmDriver implements Driver {
       // Slurm's message time-out 10 s, its state save 5 s, and a reserve; and an sbatch may outlive usher.
       settleMs: Math.max((options.settle ?? 30) * 1000, options.url === undefined ? settlesAfterMs(timeoutMs) : timeoutMs),
       askEveryMs: 5000,
+      askedJobsMax: 10_000,
       absentProofMs: options.hold === true ? Infinity : this.#minJobAgeMs,
     }
     this.#commands = new SlurmCommands({ timeoutMs })
