@@ -21,7 +21,7 @@ const linesOf = (count: number): Lines => {
   return new Lines(Buffer.from(Array.from({ length: count }, (_, index) => line(index)).join('')))
 }
 
-const setUp = (count: number, options: { submit: (ids: string[]) => Promise<Outcome[]>; capacity?: () => number; mayAct?: () => boolean; fail?: () => boolean }) => {
+const setUp = (count: number, options: { submit: (ids: string[]) => Promise<Outcome[]>; capacity?: () => number; mayAct?: () => boolean; fail?: () => boolean; limits?: Partial<Driver['limits']> }) => {
   const books = new Books()
   const stamp = (record: object): LedgerRecord => ({ ...record, term: 1, at: new Date().toISOString() }) as LedgerRecord
   const apply = (record: object): void => books.apply(stamp(record))
@@ -37,7 +37,7 @@ const setUp = (count: number, options: { submit: (ids: string[]) => Promise<Outc
   const doubts: number[] = []
   const driver: Driver = {
     kind: 'test',
-    limits: { batchJobsMax: 7, inFlightMax: 4, settleMs: 0, askEveryMs: 1 },
+    limits: { batchJobsMax: 7, inFlightMax: 4, settleMs: 0, askEveryMs: 1, ...options.limits },
     preflight: () => Promise.resolve({ ok: true, detail: '' }),
     submit: (jobs: readonly Submission[]) => options.submit(jobs.map(({ id }) => id)),
     find: null,
@@ -149,6 +149,53 @@ describe('the dispatcher', () => {
       await expect(dispatcher.run()).rejects.toThrow(how === 'ledger' ? 'the ledger failed' : 'the lease is over')
       expect(submitted).toEqual([])
     }
+  })
+
+  it('writes intents ahead of the calls, never makes more calls at a time than the cluster takes, and fewer when it pushes back', async () => {
+    const count = 400
+    let underWay = 0
+    let most = 0
+    let busy = true
+    const seen: number[] = []
+    const done = new Set<string>()
+    const { books, dispatcher } = setUp(count, {
+      limits: { batchJobsMax: 1, inFlightMax: 8, takenMax: 24 },
+      submit: async (ids) => {
+        underWay += 1
+        most = Math.max(most, underWay)
+        seen.push(underWay)
+        const isPushedBack = busy && underWay > 3
+        await tick(isPushedBack ? 0 : 3)
+        underWay -= 1
+        if (isPushedBack) return ids.map(() => ({ kind: 'later', reason: 'busy' }))
+        for (const id of ids) {
+          expect(done.has(id)).toBe(false)
+          done.add(id)
+        }
+        return ids.map(() => ({ kind: 'submitted', jobId: null }))
+      },
+    })
+    const book = books.segments.get(of)!
+    dispatcher.offer(book)
+    const run = dispatcher.run()
+    let intended = 0
+    const intents = (): number => (book.states ?? []).filter((value) => value === state.intent).length
+    while (done.size < count / 2) {
+      intended = Math.max(intended, intents())
+      await tick(1)
+    }
+    // It keeps trying for one more, and is told so.
+    const whenBusy = seen.slice(seen.length / 2)
+    expect(whenBusy.reduce((sum, value) => sum + value, 0) / whenBusy.length).toBeLessThan(4.5)
+    expect(intended).toBeGreaterThan(4)
+    busy = false
+    while (done.size < count) await tick(1)
+    await dispatcher.drain()
+    await run
+    expect(most).toBeGreaterThan(3)
+    expect(most).toBeLessThanOrEqual(8)
+    expect(books.audit()).toMatchObject({ submitted: count, waiting: 0 })
+    expect(books.anomalies).toBe(0)
   })
 
   it('holds everything back while the preflight fails', async () => {
