@@ -1,6 +1,6 @@
-// How many calls a cluster gets at a time: additive increase, multiplicative decrease (Chiu and Jain 1989). A call that the cluster
-// pushed back, or didn't answer, halves it; calls that were taken let it grow by one a round, as long as the
-// cluster works on them rather than keeping them waiting. That shows in their latency (Vegas, Brakmo and Peterson 1995): with
+// How many calls a cluster gets at a time: additive increase, multiplicative decrease (Chiu and Jain 1989). Calls that the cluster
+// pushes back or doesn't answer, a quarter of the last or three in a row, halve it; calls that were taken let it grow by one a
+// round, as long as the cluster works on them rather than keeping them waiting. That shows in their latency (Vegas, Brakmo and Peterson 1995): with
 // `limit` calls under way that take `latency`, of which `base` would do if they were alone,
 //
 //   limit × (1 − base / latency)
@@ -15,6 +15,9 @@ const queuedMax = 6
 /** A base is forgotten after this, or once more as long after: a cluster with more jobs takes longer for each. */
 const baseKeptMs = 10_000
 const initial = 4
+/** Three in a row, or a quarter of the last calls. */
+const newestWeight = 0.1
+const pushedBackMin = 0.25
 
 export interface Call {
   readonly beganMs: number
@@ -36,6 +39,8 @@ export class Pace {
   #taken = 0
   #ratios = 0
   #full = false
+  /** Which part of the last calls was pushed back, the newest counting most: a few may have their jobs to blame. */
+  #pushedBack = 0
   /** Calls begun before don't count again. */
   #cutAtMs = Number.NEGATIVE_INFINITY
   readonly #bases = new Map<number, Base>()
@@ -67,12 +72,14 @@ export class Pace {
   /** `taken`: the cluster took some of its jobs or judged them; else it was pushed back, or nobody knows. True: the limit was cut. */
   end(call: Call, nowMs: number, taken: boolean): boolean {
     this.#underWay -= 1
+    this.#pushedBack += ((taken ? 0 : 1) - this.#pushedBack) * newestWeight
     if (taken) {
       this.#took(call, nowMs)
       return false
     }
-    if (call.beganMs < this.#cutAtMs) return false
+    if (this.#pushedBack < pushedBackMin || call.beganMs < this.#cutAtMs) return false
     this.#cutAtMs = nowMs
+    this.#pushedBack = 0
     this.#limit = Math.max(1, Math.floor(this.#limit / 2))
     this.#beginRound()
     return true

@@ -14,14 +14,16 @@ const special =
   /^(?:_|U?ID|EUID|PPID|GROUPS|DIRSTACK|FUNCNAME|RANDOM|SRANDOM|SECONDS|LINENO|HISTCMD|EPOCH\w*|IFS|POSIXLY_CORRECT|SHELLOPTS|BASH\w*|SLURM_\w*|usher_\w*)$/
 /** What says something else of an array than of a job. */
 const notForArrays = /^slurm\.(?:dependency|mail[-_]type|mail[-_]user)$/
-/** Slurm replaces patterns in the paths of streams. */
+/** Slurm replaces patterns in the paths of streams; these two mean the array and its task, so that a job alone has others. */
 const pattern = /[%\\]/
+const ofArrays = /%\d*[Aa]/
 
 /** Two jobs with one key can be tasks of one array; null: this one can't be a task of any. */
 export const arrayKey = ({ spec }: Submission): string | null => {
   if (Object.keys(spec.environment ?? {}).some((name) => special.test(name))) return null
   if (Object.keys(spec.attributes?.custom_attributes ?? {}).some((name) => notForArrays.test(name))) return null
   const streams = [spec.stdin_path, spec.stdout_path, spec.stderr_path]
+  if (streams.some((path) => path !== undefined && ofArrays.test(path))) return null
   const fixed = streams.map((path) => (path !== undefined && pattern.test(path) ? path : path !== undefined))
   const { name, executable, directory, inherit_environment: inherit, launcher, pre_launch: pre, post_launch: post } = spec
   return JSON.stringify([name, executable, directory, inherit, launcher, pre, post, fixed, spec.resources, spec.attributes])

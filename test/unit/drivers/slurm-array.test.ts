@@ -78,6 +78,7 @@ test('jobs are alike but for arguments, environment and plain paths of streams',
   const keys = [alike, ...others.map(key)]
   expect(new Set(keys).size).toBe(keys.length)
   for (const name of ['UID', 'SECONDS', 'SLURM_JOB_ID', 'BASH_ENV', 'usher_command']) expect(key({ executable: '/bin/a', environment: { [name]: '1' } })).toBeNull()
+  for (const path of ['out.%A', '%4a/out']) expect(key({ executable: '/bin/a', stdout_path: path })).toBeNull()
   for (const name of ['slurm.dependency', 'slurm.mail_type', 'slurm.mail-user']) {
     expect(key({ executable: '/bin/a', attributes: { custom_attributes: { [name]: 'x' } } })).toBeNull()
   }
