@@ -254,7 +254,7 @@ export const driverKeys = {
       'array_jobs',
       count(1, 100_000),
       'Jobs that are alike and wait are submitted as one array, so many at most. 1: each job by itself.',
-      { default: 1_000 },
+      { default: 1 },
     ),
     in_flight: inFlight(8),
     timeout: timeout('30 s'),

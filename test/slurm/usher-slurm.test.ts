@@ -237,7 +237,7 @@ test('arrays: 360 jobs run once each, as themselves, while slurmctld and usher a
   }
   setNode('DRAIN')
   cleanups.push(async () => resume())
-  const usher = await Usher.start(`url = "${labUrl}"\ntimeout = 3\nsettle = 8\n`)
+  const usher = await Usher.start(`url = "${labUrl}"\ntimeout = 3\nsettle = 8\narray_jobs = 1000\n`)
   const folder = await makeFolder()
   cleanups.push(folder.remove)
   const ran = join(folder.path, 'ran')
@@ -256,17 +256,18 @@ test('arrays: 360 jobs run once each, as themselves, while slurmctld and usher a
       directory: '/tmp',
       inherit_environment: false,
     }))
+    // An array is there within milliseconds: to be met in the middle of it, slurmctld takes it and doesn't answer.
+    const isPaused = fault === 'pause' || fault === 'submitter'
+    if (isPaused) await labAside('pause')
     const submitting = usher.midSubmission(random, 40)
     const sent = usher.burst(specs)
     await submitting
     if (fault === 'crash') {
       await labAside('crash')
       await labAside('start')
-    } else if (fault === 'pause') {
-      await labAside('pause')
-      await pause(between(random, 4000, 6000))
-      await labAside('resume')
-    } else await usher.kill(fault)
+    } else if (fault === 'pause') await pause(between(random, 4000, 6000))
+    else await usher.kill(fault)
+    if (isPaused) await labAside('resume')
     for (const [at, id] of (await sent).entries()) nameOf.set(id, names[at]!)
   }
   const { ledger, context } = await usher.account('arrays', { faults }, 150_000)

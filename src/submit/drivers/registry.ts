@@ -29,7 +29,7 @@ export interface SlurmOptions {
   readonly user?: string
   /** Submit held, release once the receipt is on stable storage. Default false. */
   readonly hold?: boolean
-  /** Most jobs in one array; 1: each job by itself. Default 1000. */
+  /** Most jobs in one array; 1: each job by itself. Default 1. */
   readonly array_jobs?: number
   /** Submissions at a time. Default 8. */
   readonly in_flight?: number

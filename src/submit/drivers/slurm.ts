@@ -80,7 +80,7 @@ export class SlurmDriver implements Driver {
     this.#nowMs = seams.nowMs ?? (() => performance.now())
     this.#lanes = new Lanes(inFlight)
     this.#minJobAgeMs = (options.min_job_age ?? 300) * 1000
-    this.#arrayJobsMax = options.hold === true ? 1 : (options.array_jobs ?? 1000)
+    this.#arrayJobsMax = options.hold === true ? 1 : (options.array_jobs ?? 1)
     if (this.#arrayJobsMax > 1) this.gathering = { keyOf: arrayKey, begin: () => beginFitting(context.host) }
     this.limits = {
       batchJobsMax: this.#arrayJobsMax,

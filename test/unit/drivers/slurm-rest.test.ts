@@ -203,7 +203,7 @@ test('an array is one call; each task is a job of its own to find and confirm, w
       jobs: () => [200, { errors: [], jobs: listed }],
       diag: [200, { errors: [], statistics: { req_time: 100_000, req_time_start: 1 } }],
     },
-    {},
+    { array_jobs: 1000 },
   )
   const outcomes = await driver.submit([jobs[2]!, jobs[0]!, jobs[1]!], origin, never)
   expect(outcomes).toEqual(['500_2', '500_0', '500_1'].map((jobId) => ({ kind: 'submitted', jobId })))
@@ -228,7 +228,7 @@ test('an array is one call; each task is a job of its own to find and confirm, w
 
 test('an array that is refused is tried job by job; one for which there is no room becomes smaller', async () => {
   const answers: [number, unknown][] = []
-  const { driver, seen } = await slurm(38, { 'job/submit': () => answers.shift() ?? [200, { job_id: 9 }] })
+  const { driver, seen } = await slurm(38, { 'job/submit': () => answers.shift() ?? [200, { job_id: 9 }] }, { array_jobs: 1000 })
   const jobs = [1, 2, 3, 4].map(() => job({ executable: 'x' }))
   const refused = (error_number: number, error: string): [number, unknown] => [500, { errors: [{ error_number, error }] }]
   const { limits } = driver
@@ -251,7 +251,7 @@ test('an array that is refused is tried job by job; one for which there is no ro
 })
 
 test('no arrays where each job is by itself, or held', async () => {
-  for (const options of [{ array_jobs: 1 }, { hold: true }]) {
+  for (const options of [{}, { array_jobs: 1 }, { array_jobs: 1000, hold: true }]) {
     const { driver, seen } = await slurm(38, { 'job/submit': [200, { job_id: 3 }] }, options)
     expect(driver.gathering).toBeUndefined()
     expect(driver.limits.batchJobsMax).toBe(1)
