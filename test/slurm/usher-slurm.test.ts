@@ -256,18 +256,21 @@ test('arrays: 360 jobs run once each, as themselves, while slurmctld and usher a
       directory: '/tmp',
       inherit_environment: false,
     }))
-    // An array is there within milliseconds: to be met in the middle of it, slurmctld takes it and doesn't answer.
-    const isPaused = fault === 'pause' || fault === 'submitter'
-    if (isPaused) await labAside('pause')
+    // An array is there within milliseconds. This one slurmctld takes, and doesn't answer: so a leader must be at work before.
+    if (fault === 'pause') {
+      await settledAudit(usher.store)
+      await labAside('pause')
+    }
     const submitting = usher.midSubmission(random, 40)
     const sent = usher.burst(specs)
     await submitting
     if (fault === 'crash') {
       await labAside('crash')
       await labAside('start')
-    } else if (fault === 'pause') await pause(between(random, 4000, 6000))
-    else await usher.kill(fault)
-    if (isPaused) await labAside('resume')
+    } else if (fault === 'pause') {
+      await pause(between(random, 4000, 6000))
+      await labAside('resume')
+    } else await usher.kill(fault)
     for (const [at, id] of (await sent).entries()) nameOf.set(id, names[at]!)
   }
   const { ledger, context } = await usher.account('arrays', { faults }, 150_000)
