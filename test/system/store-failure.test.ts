@@ -32,6 +32,10 @@ const start = async (options: { env?: Record<string, string>; more?: string; sto
   return { server, sink, store, folder: folder.path }
 }
 
+/** What the host said: the client calls in doubt what a failing store refused, since that may have reached the disk. */
+const saidOf = ({ code, cause, details }: UsherError): string =>
+  details?.['reason'] === 'refused' && cause instanceof UsherError ? cause.code : code
+
 /** Sends jobs one after the other for a while, without retrying: what is acknowledged and what is refused, with codes. */
 const load = async (address: string, whileTrue: () => boolean) => {
   const client = new Client({ addresses: address, retry: false, timeoutMs: 10_000, backoffBaseMs: 20, backoffMostMs: 200 })
@@ -42,7 +46,7 @@ const load = async (address: string, whileTrue: () => boolean) => {
     for (const result of results) {
       if (result.status === 'fulfilled') acked.push(result.value.id)
       else {
-        const code = result.reason instanceof UsherError ? result.reason.code : String(result.reason)
+        const code = result.reason instanceof UsherError ? saidOf(result.reason) : String(result.reason)
         refused.set(code, (refused.get(code) ?? 0) + 1)
       }
     }
