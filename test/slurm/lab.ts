@@ -7,6 +7,9 @@ import { root } from '../unit/drivers/jobs.ts'
 
 const program = join(root, 'test/lab/slurm-lab')
 
+// As it comes, slurmctld starts what waits in small portions, up to a minute apart: nothing that a test is about.
+process.env['SLURM_LAB_SCHEDULER'] ??= 'sched_interval=2,default_queue_depth=1000'
+
 export type LabVerb = 'install' | 'up' | 'crash' | 'start' | 'pause' | 'resume' | 'down'
 
 export const lab = (verb: LabVerb): void => {

@@ -228,6 +228,11 @@ test('without slurmrestd: 100 jobs through sbatch once each, while usher is kill
 
 test('arrays: 360 jobs run once each, as themselves, while slurmctld and usher are killed in mid-submission', { timeout: 280_000 }, async () => {
   const random = seeded(seed + 3)
+  // These jobs run when everything else is over, and slurmctld fills free CPUs only every other second: so many of them.
+  lab('down')
+  process.env['SLURM_LAB_CPUS'] = '64'
+  lab('up')
+  countedBefore.clear()
   // Nothing runs before everything is there: what Slurm forgets hasn't run, and each job must run once.
   const setNode = (state: string): void => void execFileSync('scontrol', ['update', `NodeName=${hostname().split('.')[0]}`, `State=${state}`, 'Reason=test'])
   let drained = true
@@ -245,24 +250,27 @@ test('arrays: 360 jobs run once each, as themselves, while slurmctld and usher a
   // slurmrestd's jobs run as another user.
   chmodSync(folder.path, 0o755)
   chmodSync(ran, 0o666)
+  const specOf = (name: string): JobSpec => ({
+    executable: '/bin/sh',
+    arguments: ['-c', 'echo "$SLURM_JOB_ID $0 $NAME" >> "$1"', name, ran],
+    environment: { NAME: name },
+    directory: '/tmp',
+    inherit_environment: false,
+  })
   const nameOf = new Map<string, string>()
   const faults = shuffled(['crash', 'crash', 'pause', 'submitter', 'submitter', 'server'] as const, random)
   for (const [wave, fault] of faults.entries()) {
     const names = Array.from({ length: 60 }, (_, at) => `${wave}.${at}`)
-    const specs = names.map((name) => ({
-      executable: '/bin/sh',
-      arguments: ['-c', 'echo "$SLURM_JOB_ID $0 $NAME" >> "$1"', name, ran],
-      environment: { NAME: name },
-      directory: '/tmp',
-      inherit_environment: false,
-    }))
-    // An array is there within milliseconds. This one slurmctld takes, and doesn't answer: so a leader must be at work before.
+    // An array is there within milliseconds. This one slurmctld takes, and doesn't answer: so a leader must be at work
+    // before, which the one killed in the wave before may not have been replaced by. A job that got through shows it.
     if (fault === 'pause') {
+      const first = names.shift()!
+      for (const id of await usher.burst([specOf(first)])) nameOf.set(id, first)
       await settledAudit(usher.store)
       await labAside('pause')
     }
     const submitting = usher.midSubmission(random, 40)
-    const sent = usher.burst(specs)
+    const sent = usher.burst(names.map(specOf))
     await submitting
     if (fault === 'crash') {
       await labAside('crash')
@@ -277,9 +285,10 @@ test('arrays: 360 jobs run once each, as themselves, while slurmctld and usher a
   expect(usher.accepted.size, context).toBe(360)
   const waiting = await jobsById()
   const arrays = new Set([...usher.accepted].flatMap((id) => waiting.get(id)!.map(({ jobId }) => jobId)).filter((jobId) => jobId.includes('_')).map((jobId) => jobId.split('_')[0]))
-  expect(arrays.size, context).toBeGreaterThan(5)
+  expect(arrays.size, context).toBeGreaterThan(2)
   expect(arrays.size, context).toBeLessThan(300)
-  expect(ledger.jobs['found'] ?? 0, context).toBeGreaterThan(0)
+  // What a paused slurmctld took it may have forgotten again in a crash right after.
+  expect((ledger.jobs['found'] ?? 0) + (ledger.jobs['absent'] ?? 0), context).toBeGreaterThan(0)
 
   resume()
   const lines = (): string[] => readFileSync(ran, 'utf8').split('\n').filter((line) => line !== '')
