@@ -202,6 +202,8 @@ export interface Native {
   /** SIGKILLs this process at that boot time, stopped or not. Arming again replaces it. */
   armDeadline(atBootMs: number): void
   disarmDeadline(): void
+  /** Lets the kernel forget the cached pages of a file (by its descriptor) that are on its disk. */
+  dropCache(fd: number): void
   /** SO_LINGER with zero seconds on a socket: death or close discards what is queued. */
   abortOnClose(fd: number): void
   /** XML segment → JSON lines. Pure: the same bytes in give the same bytes out. */

@@ -2,6 +2,7 @@
 // the store in which any call fails, or is done and reported as failed. No decisions in here.
 import { link, mkdir, open, readdir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
+import { native } from '../base/native.ts'
 
 export interface FileStatus {
   readonly device: bigint
@@ -21,6 +22,8 @@ export interface OpenFile {
   status(): Promise<FileStatus>
   sync(): Promise<void>
   datasync(): Promise<void>
+  /** What was read isn't wanted again soon: its pages can go. */
+  dropCache(): void
   close(): Promise<void>
 }
 
@@ -69,6 +72,7 @@ const openFile = (handle: FileHandle): OpenFile => ({
   status: async () => statusOf(await handle.stat({ bigint: true })),
   sync: () => handle.sync(),
   datasync: () => handle.datasync(),
+  dropCache: () => native.dropCache(handle.fd),
   close: () => handle.close(),
 })
 
