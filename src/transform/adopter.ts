@@ -56,13 +56,14 @@ export class Adopter {
       }
     }
     const published = parsePresence(await store.readPresence(presenceName(of)))?.published ?? 0
-    let last = Math.max(published, ...there.keys())
+    const own = adoptedDirectory(instance, of)
+    await store.makeDirectory(own)
+    const done = new Set((await store.list(own)).flatMap((file) => parseSegmentFile(file)?.number ?? []))
+    // Also what was adopted before and isn't there any more: a request of its owner, carried out late, may have removed it since.
+    let last = Math.max(published, ...there.keys(), ...done)
     // A listing may leave out what is there, and what is left out here would be lost: so the next numbers, and those in
     // between, are asked for by their names. Nobody makes them any more.
     while (await this.#find(of, last + 1, there)) last += 1
-    const own = adoptedDirectory(instance, of)
-    await store.makeDirectory(own)
-    const done = new Set((await store.list(own)).map((file) => parseSegmentFile(file)?.number))
     const work: Promise<boolean>[] = []
     for (let number = from; number <= last; number += 1) {
       const kinds = there.get(number) ?? new Set<SegmentFileKind>()

@@ -146,16 +146,19 @@ export class Removals {
   /** A name is about to go. */
   #unlinks(path: string, node: Inode): void {
     const found = segmentPath.exec(path)
-    if (found !== null) this.#unlinksSegment(found[2] ?? found[1]!, found[3]!, node)
+    if (found !== null) this.#unlinksSegment(found[2] ?? found[1]!, found[3]!, node, found[2] !== undefined)
     else if (ledgerFile.test(path)) this.#unlinksLedger(path)
   }
 
-  #unlinksSegment(instance: string, file: string, { links, size }: Inode): void {
+  #unlinksSegment(instance: string, file: string, { links, size }: Inode, adopted: boolean): void {
     const parsed = parseSegmentFile(file)
     if (parsed === null || parseInstance(instance) === null) return
     const of = `${instance}/${parsed.number}`
-    // It is sealed; or was, and was created anew by a late request; or nobody was told that anything in it was accepted.
-    if (parsed.kind === 'part' && (links > 1 || size === 0 || !this.#acknowledged.has(of))) return
+    // It is sealed; or was, and was created anew by a late request; or nobody was told that anything in it was accepted, and then
+    // what another made of it may go as well: its owner may have removed it after it was adopted.
+    const unheard = !this.#acknowledged.has(of)
+    if (parsed.kind === 'part' && (links > 1 || size === 0 || unheard)) return
+    if (adopted && unheard) return
     const world = this.#world
     world.count('files of finished segments removed')
     if (!this.#announced.has(of)) world.violate('nothing unfinished is removed', `${file} of ${of} goes, and no ledger has said so`)
