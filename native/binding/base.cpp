@@ -1,5 +1,4 @@
-// Checksums, the clock, the deadline, and what Node has no name for: a socket option and advice about a file.
-#include <fcntl.h>
+// Checksums, the clock, the deadline and the one socket option that Node has no name for.
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -72,13 +71,6 @@ void abort_on_close(const Napi::CallbackInfo& info) {
   }
 }
 
-void drop_cache(const Napi::CallbackInfo& info) {
-  const auto fd = whole_argument(info[0], "fd", INT_MAX);
-  if (!fd) return;
-  // Advice: a file system that can't take it keeps its pages.
-  static_cast<void>(posix_fadvise(static_cast<int>(*fd), 0, 0, POSIX_FADV_DONTNEED));
-}
-
 }  // namespace
 
 void init_base(Napi::Env env, Napi::Object exports) {
@@ -89,7 +81,6 @@ void init_base(Napi::Env env, Napi::Object exports) {
   exports.Set("clockReading", Napi::Function::New<clock_reading>(env, "clockReading"));
   exports.Set("armDeadline", Napi::Function::New<arm>(env, "armDeadline"));
   exports.Set("disarmDeadline", Napi::Function::New<disarm>(env, "disarmDeadline"));
-  exports.Set("dropCache", Napi::Function::New<drop_cache>(env, "dropCache"));
   exports.Set("abortOnClose", Napi::Function::New<abort_on_close>(env, "abortOnClose"));
 }
 

@@ -40,12 +40,16 @@ std::optional<uint64_t> whole_argument(Napi::Value value, const char* name, uint
   return static_cast<uint64_t>(number);
 }
 
-void throw_errno(Napi::Env env, const char* operation, int error) {
+Napi::Error errno_error(Napi::Env env, const char* operation, int error) {
   const std::string code = errno_name(error);
-  Napi::Error thrown = Napi::Error::New(env, std::string(operation) + " failed: " + code);
-  thrown.Set("code", Napi::String::New(env, code));
-  thrown.Set("syscall", Napi::String::New(env, operation));
-  thrown.ThrowAsJavaScriptException();
+  Napi::Error made = Napi::Error::New(env, std::string(operation) + " failed: " + code);
+  made.Set("code", Napi::String::New(env, code));
+  made.Set("syscall", Napi::String::New(env, operation));
+  return made;
+}
+
+void throw_errno(Napi::Env env, const char* operation, int error) {
+  errno_error(env, operation, error).ThrowAsJavaScriptException();
 }
 
 }  // namespace usher::binding

@@ -13,6 +13,7 @@ namespace usher::binding {
 
 // Each adds its functions and classes to the addon's exports.
 void init_base(Napi::Env env, Napi::Object exports);
+void init_file_work(Napi::Env env, Napi::Object exports);
 void init_ingest(Napi::Env env, Napi::Object exports);
 void init_transform(Napi::Env env, Napi::Object exports);
 void init_line_index(Napi::Env env, Napi::Object exports);
@@ -29,7 +30,8 @@ std::optional<std::string> text_argument(Napi::Value value, const char* name);
 std::optional<uint64_t> whole_argument(Napi::Value value, const char* name, uint64_t max = 9007199254740991);
 // A finite number.
 std::optional<double> number_argument(Napi::Value value, const char* name);
-// An Error with the errno's name as its code.
+// An Error with the errno's name as its code, and the operation as its syscall.
+Napi::Error errno_error(Napi::Env env, const char* operation, int error);
 void throw_errno(Napi::Env env, const char* operation, int error);
 
 }  // namespace usher::binding

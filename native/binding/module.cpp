@@ -8,6 +8,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   usher::binding::init_base(env, exports);
   usher::binding::init_ingest(env, exports);
   usher::binding::init_transform(env, exports);
+  usher::binding::init_file_work(env, exports);
   usher::binding::init_line_index(env, exports);
   usher::binding::init_seen_ids(env, exports);
   return exports;

@@ -202,8 +202,10 @@ export interface Native {
   /** SIGKILLs this process at that boot time, stopped or not. Arming again replaces it. */
   armDeadline(atBootMs: number): void
   disarmDeadline(): void
-  /** Lets the kernel forget the cached pages of a file (by its descriptor) that are on its disk. */
-  dropCache(fd: number): void
+  /** A whole file, opened, read and closed in one go off the JavaScript thread. Rejects with an errno as the code. */
+  readWhole(path: string): Promise<Buffer>
+  /** All of the bytes from a position on, and fdatasync, in one go off the JavaScript thread. The error's syscall says what failed. */
+  writeSynced(fd: number, bytes: Uint8Array, position: number): Promise<void>
   /** SO_LINGER with zero seconds on a socket: death or close discards what is queued. */
   abortOnClose(fd: number): void
   /** XML segment → JSON lines. Pure: the same bytes in give the same bytes out. */

@@ -4,7 +4,7 @@
 // as a success. The owner then begins a new file.
 import { UsherError } from '../base/errors.ts'
 import type { OpenFile } from './file-operations.ts'
-import { writeAll } from './file-operations.ts'
+import { writeSynced } from './file-operations.ts'
 import { storeError } from './store-error.ts'
 import type { Appender } from './store.ts'
 
@@ -64,15 +64,12 @@ export class FileAppender implements Appender {
     while (this.#waiting.length > 0) {
       const group = this.#waiting
       this.#waiting = []
-      let operation = 'write'
       try {
         const bytes = group.length === 1 ? group[0]!.bytes : Buffer.concat(group.map((one) => one.bytes))
-        await writeAll(this.#file, bytes, this.#syncedBytes)
-        operation = 'fdatasync'
-        await this.#file.datasync()
+        await writeSynced(this.#file, bytes, this.#syncedBytes)
         this.#syncedBytes += bytes.length
       } catch (error) {
-        await this.#die(storeError(operation, this.name, error), group)
+        await this.#die(storeError((error as { syscall?: string }).syscall ?? 'write', this.name, error), group)
         return
       }
       for (const one of group) one.resolve()

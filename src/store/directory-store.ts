@@ -282,13 +282,8 @@ export class DirectoryStore implements Store {
   }
 
   #read(name: string): Promise<Buffer> {
-    return this.#opened(name, async (file) => {
-      const { size } = await file.status()
-      const bytes = await this.#readAt(file, 0, size)
-      // Segments are read once, and pages just let go of cost the next one less than fresh ones (docs/benchmarks.md).
-      if (size > smallBytes) file.dropCache()
-      return bytes
-    })
+    if (this.#files.readWhole !== undefined) return this.#files.readWhole(this.path(name))
+    return this.#opened(name, async (file) => this.#readAt(file, 0, (await file.status()).size))
   }
 
   async #writePrivate(privateName: string, bytes: Uint8Array): Promise<void> {

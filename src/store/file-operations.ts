@@ -22,8 +22,11 @@ export interface OpenFile {
   status(): Promise<FileStatus>
   sync(): Promise<void>
   datasync(): Promise<void>
-  /** What was read isn't wanted again soon: its pages can go. */
-  dropCache(): void
+  /**
+   * Writes all of the bytes and syncs them as datasync() does, in one go: each way to the thread pool and back costs an idle host
+   * as much as a small write does. The error's `syscall` says which of the two failed. Left out by what counts or breaks single calls.
+   */
+  writeSynced?(bytes: Uint8Array, position: number): Promise<void>
   close(): Promise<void>
 }
 
@@ -42,6 +45,8 @@ export interface FileOperations {
   /** May come from a cache of attributes; status() of a file just opened doesn't. */
   stat(path: string): Promise<FileStatus>
   free(path: string): Promise<number>
+  /** A whole file in one go, for the same reason; what is large leaves the cache again. Left out likewise. */
+  readWhole?(path: string): Promise<Buffer>
 }
 
 const flagsOf = { new: 'wx', write: 'r+', read: 'r' } as const
@@ -72,7 +77,7 @@ const openFile = (handle: FileHandle): OpenFile => ({
   status: async () => statusOf(await handle.stat({ bigint: true })),
   sync: () => handle.sync(),
   datasync: () => handle.datasync(),
-  dropCache: () => native.dropCache(handle.fd),
+  writeSynced: (bytes, position) => native.writeSynced(handle.fd, bytes, position),
   close: () => handle.close(),
 })
 
@@ -93,6 +98,7 @@ export const realFiles: FileOperations = {
     const status = await statfs(path)
     return status.bavail * status.bsize
   },
+  readWhole: (path) => native.readWhole(path),
 }
 
 /** Writes all of the bytes from `position` on. A write of nothing is an error, not a reason to go round again. */
@@ -101,6 +107,19 @@ export const writeAll = async (file: OpenFile, bytes: Uint8Array, position: numb
     const written = await file.write(bytes.subarray(done), position + done)
     if (written <= 0) throw Object.assign(new Error('the file system wrote nothing'), { code: 'EIO' })
     done += written
+  }
+}
+
+/** Writes and syncs in as few calls as there are; rejects with an error whose `syscall` says which of both failed. */
+export const writeSynced = async (file: OpenFile, bytes: Uint8Array, position: number): Promise<void> => {
+  if (file.writeSynced !== undefined) return file.writeSynced(bytes, position)
+  let syscall = 'write'
+  try {
+    await writeAll(file, bytes, position)
+    syscall = 'fdatasync'
+    await file.datasync()
+  } catch (error) {
+    throw Object.assign(error as Error, { syscall })
   }
 }
 

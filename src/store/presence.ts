@@ -6,7 +6,7 @@
 import { UsherError } from '../base/errors.ts'
 import { native } from '../base/native.ts'
 import type { OpenFile } from './file-operations.ts'
-import { writeAll } from './file-operations.ts'
+import { writeSynced } from './file-operations.ts'
 import { storeError } from './store-error.ts'
 import type { Presence } from './store.ts'
 import { presenceBytes } from './store.ts'
@@ -109,10 +109,9 @@ export class FilePresence implements Presence {
     const file = this.#file ?? (await this.#files.open())
     this.#file = file
     try {
-      await writeAll(file, bytes, 0)
       // Rewriting every byte makes every page dirty again, so a success here is about these bytes
       // even when an earlier sync had failed.
-      await file.datasync()
+      await writeSynced(file, bytes, 0)
     } catch (error) {
       this.#file = null
       // The failure that matters is being reported.

@@ -88,6 +88,8 @@ export class Candidate {
   #leading: Promise<void> | null = null
   #instances: Instances | null = null
   #published: number
+  /** At the other instances. */
+  #lookedAtMs = Number.NEGATIVE_INFINITY
   readonly #adopted = new Map<string, number>()
   readonly #asked = new Set<string>()
   /** Of each cluster what its newest preflight said, if that failed: in the middle of a round, too. */
@@ -364,8 +366,12 @@ export class Candidate {
   }
 
   async #publishedOf(books: Books): Promise<Published[]> {
+    const { clock, pace } = this.#options
     const own = this.#start.by.instance
     const all: Published[] = [{ instance: own, number: this.#published, last: false }]
+    // What this host has just published waits for no look at the others, who are looked at as often as ever.
+    if (this.#published > (books.cursors.get(own) ?? 0) && clock.nowMs() - this.#lookedAtMs < pace.pollMs) return all
+    this.#lookedAtMs = clock.nowMs()
     for (const [instance, { presence, gone }] of await this.#instances!.look()) {
       if (gone === null) {
         if (presence !== null) all.push({ instance, number: presence.published, last: false })

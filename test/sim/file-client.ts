@@ -386,10 +386,6 @@ export class MountedFile implements OpenFile, Held {
     return this.#mount.flush(this, 'sync')
   }
 
-  dropCache(): void {
-    // Pages alone: what the server is asked for, and when, stays as it was.
-  }
-
   close(): Promise<void> {
     return this.#mount.flush(this, 'close')
   }

@@ -84,7 +84,6 @@ export class Removals {
       status: () => file.status(),
       sync: () => file.sync(),
       datasync: () => file.datasync(),
-      dropCache: () => file.dropCache(),
       close: () => file.close(),
     }
   }

@@ -34,7 +34,6 @@ const truthOf = (server: FileServer, without: string): FileOperations => {
         status: async () => statusOf(node),
         sync: unused,
         datasync: unused,
-        dropCache: () => undefined,
         close: async () => undefined,
       }
     },

@@ -68,7 +68,6 @@ export class FaultyFiles implements FileOperations {
       status: () => this.#call('status', () => file.status()),
       sync: () => this.#call('sync', () => file.sync()),
       datasync: () => this.#call('datasync', () => file.datasync()),
-      dropCache: () => file.dropCache(),
       // Undone would leak the descriptor: a close that fails has closed.
       close: async () => {
         await this.#call('close', () => file.close()).catch(async (error: unknown) => {
