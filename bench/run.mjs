@@ -11,7 +11,7 @@ import { isInstalled, peers } from './peer-servers.mjs'
 import { Recorder, say } from './recorder.mjs'
 import { root } from './server.mjs'
 import { accept, connections, latency, scaling } from './suites/accept.mjs'
-import { memory, overload, soak } from './suites/endurance.mjs'
+import { memory, overload, soak, sustained } from './suites/endurance.mjs'
 import { idle } from './suites/idle.mjs'
 import { micro } from './suites/micro.mjs'
 import { parsers } from './suites/parsers.mjs'
@@ -25,15 +25,18 @@ const fromProgram = (file, entries) => async (recorder) => {
 }
 
 const slurm = fromProgram('slurm.mjs', [
-  { name: 'slurm/usher', what: 'jobs that usher submits through slurmrestd', unit: 'jobs/s', better: 'higher', values: ({ rounds }) => rounds.map((round) => round.usherPerSecond) },
-  { name: 'slurm/sbatch loop', what: 'the same jobs by sbatch, one after the other', unit: 'jobs/s', better: 'higher', values: ({ rounds }) => rounds.map((round) => round.sbatchPerSecond) },
-  { name: 'slurm/usher ÷ sbatch loop', what: 'usher against sbatch in the same round', unit: '×', better: 'higher', values: ({ rounds }) => rounds.map((round) => round.ratio) },
-])
+  ['usher', 'jobs/s', 'jobs that usher submits through slurmrestd, each by itself'],
+  ['bare', 'jobs/s', 'bare calls of slurmrestd with the same bodies, at the best number at a time'],
+  ['arrays', 'jobs/s', 'jobs that usher submits through slurmrestd as arrays'],
+  ['sbatch', 'jobs/s', 'jobs by sbatch, one after the other'],
+  ['usherToBare', '×', 'usher against bare calls in the same round'],
+  ['arraysToSbatch', '×', 'arrays against sbatch in the same round'],
+].map(([side, unit, what]) => ({ name: `slurm/${side}`, what, unit, better: 'higher', values: ({ rounds }) => rounds.map((round) => round[side]) })))
 const takeover = fromProgram('takeover.mjs', ['killedMs', 'resignedMs'].flatMap((event) => ['p50', 'p99'].map((quantile) => (
   { name: `takeover/${event === 'killedMs' ? 'killed' : 'resigned'} ${quantile}`, what: "until the successor's first submission", unit: 'ms', better: 'lower', values: (result) => [result[event][quantile]] }))))
 
-const suites = { micro, parsers, accept, connections, latency, idle, scaling, memory, soak, overload, slurm, takeover }
-const usual = ['micro', 'parsers', 'accept', 'connections', 'latency', 'idle', 'scaling', 'memory', 'soak', 'overload']
+const suites = { micro, parsers, accept, connections, latency, idle, scaling, memory, soak, overload, sustained, slurm, takeover }
+const usual = ['micro', 'parsers', 'accept', 'connections', 'latency', 'idle', 'scaling', 'memory', 'soak', 'overload', 'sustained']
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {

@@ -1,5 +1,7 @@
 // Suites of what a server holds while it works: memory and open files over time, memory while producers send faster than the
 // disk takes, and with a million jobs waiting.
+import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { paused, usherRun } from '../contest.mjs'
 import { pipelined } from './accept.mjs'
@@ -47,4 +49,40 @@ export const overload = async (recorder, { minutes }) => {
 /** A million jobs that wait for a cluster. */
 export const memory = async (recorder) => {
   await watched(recorder, 'a million jobs waiting', { ...pipelined, jobs: 1_000_000, seconds: 30, warmup: 0 }, { config: paused })
+}
+
+const newest = (folder, pattern) => Math.max(0, ...readdirSync(folder).map((name) => Number(pattern.exec(name)?.[1] ?? 0)))
+
+/** Published segments that the ledger has no receipt of yet, by the ends of both: asking for the status would read all of it. */
+const segmentsBehind = ({ store, instance }) => {
+  const published = newest(join(store, 'hosts', instance, 'segments'), /^([0-9]+)\.xml$/)
+  const term = join(store, 'ledger', `${newest(join(store, 'ledger'), /^([0-9]+)$/)}`.padStart(16, '0'))
+  const file = openSync(join(term, `${newest(term, /^([0-9]+)\.log$/)}`.padStart(10, '0') + '.log'), 'r')
+  const tail = Buffer.alloc(Math.min(1 << 20, fstatSync(file).size))
+  readSync(file, tail, 0, tail.length, fstatSync(file).size - tail.length)
+  closeSync(file)
+  const receipts = [...tail.toString('latin1').matchAll(/"k":"receipt","of":"[^"/]+\/([0-9]+)"/g)]
+  return receipts.length === 0 ? null : published - Number(receipts.at(-1)[1])
+}
+
+/** A rate that is kept up all the way, for a minute: what waits on any stage doesn't grow. */
+export const sustained = async (recorder) => {
+  const rate = 300_000
+  const seconds = 60
+  const behind = []
+  const during = async (server) => {
+    for (let at = 5; at <= seconds; at += 5) {
+      await sleep(5000)
+      behind.push([at, segmentsBehind(server)])
+    }
+  }
+  const result = await usherRun(recorder, 'sustained', { connections: 50, jobs_per_write: 40, rate, seconds }, { during })
+  const add = (name, value, what, unit, better) => recorder.add(`sustained/${name}`, value, { what, unit, better })
+  add('acknowledged', result.perSecond, `jobs acknowledged while ${rate} a second arrive for ${seconds} s, all submitted to discard`, 'jobs/s', 'higher')
+  add('ack p99', result.latencyMs.p99, 'from when a write was due to its acknowledgement', 'ms', 'lower')
+  const known = behind.filter(([, segments]) => segments !== null)
+  const mean = (points) => points.reduce((sum, [, segments]) => sum + segments, 0) / Math.max(1, points.length)
+  add('segments behind, first half', mean(known.filter(([at]) => at <= seconds / 2)), 'published segments that are not submitted yet, on average', 'segments', 'lower')
+  add('segments behind, second half', mean(known.filter(([at]) => at > seconds / 2)), 'the same later on: no more means that the backlog does not grow', 'segments', 'lower')
+  recorder.plot({ title: 'sustained: published segments not submitted yet', x: 'seconds', y: 'segments', series: [{ name: 'usher', points: known }] })
 }
