@@ -2,17 +2,16 @@
 // libuv's pool. Each hop to the pool and back costs as much as a small operation, and an idle host would sleep between them.
 #include <fcntl.h>
 #include <napi.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <climits>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <string>
 
-#include "../core/json-buffer.h"
 #include "binding.h"
 
 namespace usher::binding {
@@ -20,6 +19,31 @@ namespace {
 
 // What is larger is a segment, and segments are read once: pages just let go of cost the next one less than fresh ones.
 constexpr size_t kept_in_cache_max = 64 * 1024;
+
+// Pages of their own, which go back to the kernel at once: from malloc they would stay in the arena of whichever thread read.
+class Pages {
+ public:
+  Pages() noexcept = default;
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+  ~Pages() {
+    if (data_ != nullptr) munmap(data_, size_);
+  }
+
+  // False: there is no memory.
+  bool map(size_t size) noexcept {
+    void* const data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (data == MAP_FAILED) return false;
+    data_ = static_cast<uint8_t*>(data);
+    size_ = size;
+    return true;
+  }
+  uint8_t* data() const noexcept { return data_; }
+
+ private:
+  uint8_t* data_ = nullptr;
+  size_t size_ = 0;
+};
 
 class Work : public Napi::AsyncWorker {
  public:
@@ -61,8 +85,9 @@ class ReadWhole final : public Work {
   void OnOK() override {
     if (has_failed()) return reject();
     if (size_ == 0) return deferred_.Resolve(Napi::Buffer<uint8_t>::New(Env(), 0));
-    deferred_.Resolve(Napi::Buffer<uint8_t>::NewOrCopy(Env(), bytes_.release(), size_,
-                                                       [](Napi::Env, uint8_t* bytes) { FreeDeleter{}(bytes); }));
+    const auto release = [](Napi::Env, uint8_t*, Pages* pages) { delete pages; };
+    uint8_t* const data = pages_->data();
+    deferred_.Resolve(Napi::Buffer<uint8_t>::NewOrCopy(Env(), data, size_, release, pages_.release()));
   }
 
  private:
@@ -71,10 +96,9 @@ class ReadWhole final : public Work {
     if (fstat(fd, &about) != 0) return fail("fstat", errno);
     bytes_max_ = about.st_size < 0 ? 0 : static_cast<size_t>(about.st_size);
     if (bytes_max_ == 0) return;
-    bytes_.reset(static_cast<uint8_t*>(std::malloc(bytes_max_)));
-    if (!bytes_) return fail("malloc", ENOMEM);
+    if (!pages_->map(bytes_max_)) return fail("mmap", ENOMEM);
     while (size_ < bytes_max_) {
-      const ssize_t got = pread(fd, bytes_.get() + size_, bytes_max_ - size_, static_cast<off_t>(size_));
+      const ssize_t got = pread(fd, pages_->data() + size_, bytes_max_ - size_, static_cast<off_t>(size_));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) return fail("read", errno);
       if (got == 0) return;
@@ -83,7 +107,7 @@ class ReadWhole final : public Work {
   }
 
   const std::string path_;
-  OwnedBytes bytes_;
+  std::unique_ptr<Pages> pages_ = std::make_unique<Pages>();
   size_t bytes_max_ = 0;
   size_t size_ = 0;
 };
