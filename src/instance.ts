@@ -110,6 +110,7 @@ export class Instance {
       store,
       directory: config.store,
       threads: config.transform.threads,
+      directIo: config.segments.directIo,
       clock: systemClock,
       by,
       log: (level, message, details) => log[level](details ?? {}, message),

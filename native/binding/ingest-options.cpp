@@ -60,6 +60,13 @@ class OptionReader {
     return static_cast<int64_t>(whole(key, 0, 1'000'000'000'000)) * 1'000'000;
   }
 
+  bool flag(const char* key) {
+    if (!ok_) return false;
+    const Napi::Value value = object_.Get(key);
+    if (!value.IsBoolean()) refuse(key, "true or false");
+    return ok_ && value.As<Napi::Boolean>().Value();
+  }
+
   std::string text(const char* key) {
     if (!ok_) return {};
     auto value = text_argument(object_.Get(key), full(key).c_str());
@@ -143,6 +150,7 @@ std::optional<IngestOptions> read_ingest_options(Napi::Value value) {
   writer.reserve_bytes = reader.whole("reserveBytes", 0, 9007199254740991);
   writer.accept_lease_ns = reader.milliseconds_as_ns("acceptLeaseMs");
   writer.retry_ns = reader.milliseconds_as_ns("retryMs");
+  options.direct_io = reader.flag("directIo");
 
   options.identity.instance = writer.stamp.instance;
   options.identity.host = writer.stamp.host;

@@ -80,7 +80,11 @@ class SegmentTransformObject : public Napi::ObjectWrap<SegmentTransformObject> {
   Napi::Value read(const Napi::CallbackInfo& info) {
     const auto fd = whole_argument(info[0], "fd", INT_MAX);
     if (!fd) return info.Env().Undefined();
-    const int error = segment_.read(static_cast<int>(*fd));
+    if (!info[1].IsBoolean()) {
+      refuse_argument(info.Env(), "direct", "true or false");
+      return info.Env().Undefined();
+    }
+    const int error = segment_.read(static_cast<int>(*fd), info[1].As<Napi::Boolean>().Value());
     if (error != 0) throw_errno(info.Env(), "read", error);
     return Napi::Number::New(info.Env(), static_cast<double>(segment_.xml().size()));
   }

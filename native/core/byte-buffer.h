@@ -6,16 +6,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <span>
 
 namespace usher {
 
-class ByteBuffer {
+template <size_t alignment>
+class AlignedByteBuffer {
  public:
-  ByteBuffer() noexcept = default;
-  ByteBuffer(const ByteBuffer&) = delete;
-  ByteBuffer& operator=(const ByteBuffer&) = delete;
-  ~ByteBuffer() { std::free(data_); }
+  AlignedByteBuffer() noexcept = default;
+  AlignedByteBuffer(const AlignedByteBuffer&) = delete;
+  AlignedByteBuffer& operator=(const AlignedByteBuffer&) = delete;
+  ~AlignedByteBuffer() { std::free(data_); }
 
   const uint8_t* data() const noexcept { return data_; }
   size_t size() const noexcept { return size_; }
@@ -30,6 +32,7 @@ class ByteBuffer {
   }
   // What was written to room() ends here.
   void end_at(const uint8_t* end) noexcept { size_ = static_cast<size_t>(end - data_); }
+  void truncate(size_t size) noexcept { size_ = size; }
 
   void clear() noexcept { size_ = 0; }
   void release() noexcept {
@@ -40,8 +43,17 @@ class ByteBuffer {
 
  private:
   bool grow(size_t capacity) noexcept {
-    void* moved = std::realloc(data_, capacity);
-    if (moved == nullptr) return false;
+    void* moved;
+    if constexpr (alignment <= alignof(std::max_align_t)) {
+      moved = std::realloc(data_, capacity);
+      if (moved == nullptr) return false;
+    } else {
+      capacity = (capacity + alignment - 1) / alignment * alignment;
+      moved = std::aligned_alloc(alignment, capacity);
+      if (moved == nullptr) return false;
+      if (size_ > 0) std::memcpy(moved, data_, size_);
+      std::free(data_);
+    }
     data_ = static_cast<uint8_t*>(moved);
     capacity_ = capacity;
     return true;
@@ -51,5 +63,7 @@ class ByteBuffer {
   size_t size_ = 0;
   size_t capacity_ = 0;
 };
+
+using ByteBuffer = AlignedByteBuffer<alignof(std::max_align_t)>;
 
 }  // namespace usher

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "direct-io.h"
+
 namespace usher {
 
 const char* name_of(FileOperation operation) noexcept {
@@ -32,6 +34,8 @@ int FileOps::open_new(int directory, const char* name, int& fd) noexcept {
   fd = opened;
   return 0;
 }
+
+bool FileOps::begin_direct(int fd) noexcept { return direct_ && usher::begin_direct(fd); }
 
 int FileOps::write_some(int fd, const iovec* parts, int count, uint64_t offset, size_t& written) noexcept {
   const ssize_t result = ::pwritev(fd, parts, count, static_cast<off_t>(offset));
@@ -68,13 +72,14 @@ int FileOps::write_all(int fd, iovec* parts, int count, uint64_t offset) noexcep
     while (count > 0 && parts->iov_len == 0) parts++, count--;
     if (count == 0) return 0;
     size_t written = 0;
-    if (const int error = write_some(fd, parts, count, offset, written); error == EINTR) {
-      continue;
-    } else if (error != 0) {
-      return error;
-    }
+    const int error = write_some(fd, parts, count, offset, written);
+    if (error == EINTR) continue;
+    if (error == EINVAL && end_direct(fd)) continue;
+    if (error != 0) return error;
     // A file system that takes nothing and says nothing would keep us here for ever.
     if (written == 0) return EIO;
+    // The rest begins within a block: it could only be written together with what has been.
+    if (written % block_bytes != 0 && is_direct(fd)) return EIO;
     offset += written;
     for (; count > 0 && written >= parts->iov_len; parts++, count--) written -= parts->iov_len;
     if (count > 0) {
@@ -103,6 +108,7 @@ int FaultyFileOps::write_some(int fd, const iovec* parts, int count, uint64_t of
   size_t total = 0;
   for (int i = 0; i < count; i++) total += parts[i].iov_len;
   size_t left = total / 2;
+  if (is_direct(fd)) left -= left % block_bytes;
   for (int i = 0; i < count && left > 0; i++) {
     const size_t length = parts[i].iov_len < left ? parts[i].iov_len : left;
     // What reaches the file here is torn on purpose; whether it does is no matter.

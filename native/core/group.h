@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "byte-buffer.h"
+#include "direct-io.h"
 
 namespace usher {
 
@@ -32,7 +32,8 @@ struct Share {
 struct Group {
   // Told apart by numbers that are never reused, so that a session knows whether its share is in here.
   uint64_t serial = 0;
-  ByteBuffer xml;
+  // Written to the file from where it is.
+  BlockBuffer xml;
   uint32_t jobs = 0;
   std::vector<Share> shares;
   std::vector<Run> runs;

@@ -9,8 +9,9 @@ namespace usher {
 
 Ingest::Ingest(IngestOptions options, IngestSink& sink) noexcept
     : sink_(sink),
-      ops_(options.faults.empty() ? std::make_unique<FileOps>()
-                                  : std::unique_ptr<FileOps>(new FaultyFileOps(std::move(options.faults)))),
+      ops_(options.faults.empty()
+               ? std::make_unique<FileOps>(options.direct_io)
+               : std::unique_ptr<FileOps>(new FaultyFileOps(std::move(options.faults), options.direct_io))),
       queue_(static_cast<size_t>(std::min(options.writer.segment_bytes_max, group_bytes_max))),
       shared_(options.limits, options.identity, std::move(options.clusters), queue_),
       sockets_(shared_, options.sockets),

@@ -30,6 +30,8 @@ struct IngestOptions {
   uint32_t threads;
   ServerIdentity identity;
   ClusterNames clusters;
+  // Large commits go past the page cache.
+  bool direct_io;
   std::vector<FileFault> faults;
 };
 

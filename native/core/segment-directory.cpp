@@ -88,7 +88,9 @@ FileFailure SegmentDirectory::probe() noexcept {
     error = ops_.open_new(fd_, probe_name, fd);
   }
   if (error != 0) return failure(FileOperation::open, error);
-  static constexpr uint8_t zeroes[probe_bytes] = {};
+  // As large commits are written, where that can be.
+  alignas(block_bytes) static constexpr uint8_t zeroes[probe_bytes] = {};
+  ops_.begin_direct(fd);
   iovec part = {const_cast<uint8_t*>(zeroes), probe_bytes};
   FileFailure found = failure(FileOperation::write, ops_.write_all(fd, &part, 1, 0));
   if (!found) found = failure(FileOperation::fdatasync, ops_.fdatasync(fd));

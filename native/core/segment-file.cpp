@@ -1,7 +1,9 @@
 #include "segment-file.h"
 
+#include <cerrno>
 #include <cinttypes>
 #include <cstdio>
+#include <cstring>
 
 #include "crc32c.h"
 
@@ -10,11 +12,29 @@ namespace {
 
 constexpr std::string_view closing_tag = "</segment>\n";
 
-std::span<const uint8_t> as_bytes(std::string_view text) noexcept {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+iovec as_part(const BlockBuffer& buffer) noexcept { return {const_cast<uint8_t*>(buffer.data()), buffer.size()}; }
+
+// False: there is no memory.
+bool append(BlockBuffer& to, std::string_view text) noexcept {
+  uint8_t* const at = to.room(text.size());
+  if (at == nullptr) return false;
+  std::memcpy(at, text.data(), text.size());
+  to.end_at(at + text.size());
+  return true;
 }
 
-iovec as_part(std::string_view text) noexcept { return {const_cast<char*>(text.data()), text.size()}; }
+// White space, a line of its own, to the end of the block in a file where the buffer begins at `offset`.
+bool pad(BlockBuffer& to, uint64_t offset) noexcept {
+  const size_t over = static_cast<size_t>((offset + to.size()) % block_bytes);
+  if (over == 0) return true;
+  const size_t length = block_bytes - over;
+  uint8_t* const at = to.room(length);
+  if (at == nullptr) return false;
+  std::memset(at, ' ', length - 1);
+  at[length - 1] = '\n';
+  to.end_at(at + length);
+  return true;
+}
 
 std::string padded(uint64_t number) {
   char text[24];
@@ -65,14 +85,24 @@ SegmentFile::~SegmentFile() {
   if (fd_ >= 0) ops_.close(fd_);
 }
 
-int SegmentFile::write_group(const Group& group, const SegmentStamp& stamp, std::string_view opened,
+void SegmentFile::count(std::span<const uint8_t> bytes) noexcept {
+  crc_ = crc32c(bytes, crc_);
+  bytes_ += bytes.size();
+}
+
+int SegmentFile::write_group(Group& group, const SegmentStamp& stamp, std::string_view opened,
                              bool seal) noexcept {
-  std::string header;
-  if (bytes_ == 0) header = header_text(stamp, number_, opened);
+  if (!direct_ && group.xml.size() >= direct_bytes_min) direct_ = ops_.begin_direct(fd_);
   const uint64_t start = bytes_;
-  crc_ = crc32c(as_bytes(header), crc_);
-  crc_ = crc32c(group.xml.bytes(), crc_);
-  bytes_ += header.size() + group.xml.size();
+  BlockBuffer header;
+  if (start == 0) {
+    if (!append(header, header_text(stamp, number_, opened))) return ENOMEM;
+    // The jobs behind it are written from where they are, at the beginning of a block.
+    if (direct_ && !pad(header, 0)) return ENOMEM;
+  }
+  const size_t jobs_end = group.xml.size();
+  count(header.bytes());
+  count(group.xml.bytes());
   jobs_ += group.jobs;
 
   char mark[96];
@@ -80,22 +110,23 @@ int SegmentFile::write_group(const Group& group, const SegmentStamp& stamp, std:
                                    "<?usher-commit jobs=\"%" PRIu32 "\" bytes=\"%" PRIu64 "\" crc32c=\"%08" PRIx32
                                    "\"?>\n",
                                    jobs_, bytes_, crc_);
-  const std::string_view mark_text(mark, static_cast<size_t>(length));
-  crc_ = crc32c(as_bytes(mark_text), crc_);
-  bytes_ += mark_text.size();
-  if (seal) bytes_ += closing_tag.size();
-
-  iovec parts[] = {as_part(header),
-                   {const_cast<uint8_t*>(group.xml.data()), group.xml.size()},
-                   as_part(mark_text),
-                   as_part(seal ? closing_tag : std::string_view())};
-  return ops_.write_all(fd_, parts, 4, start);
+  int error = ENOMEM;
+  if (append(group.xml, {mark, static_cast<size_t>(length)}) && (!seal || append(group.xml, closing_tag)) &&
+      pad(group.xml, start + header.size())) {
+    count(group.xml.bytes().subspan(jobs_end));
+    iovec parts[] = {as_part(header), as_part(group.xml)};
+    error = ops_.write_all(fd_, parts, 2, start);
+  }
+  group.xml.truncate(jobs_end);
+  return error;
 }
 
 int SegmentFile::write_end() noexcept {
   const uint64_t start = bytes_;
-  bytes_ += closing_tag.size();
-  iovec part = as_part(closing_tag);
+  BlockBuffer tail;
+  if (!append(tail, closing_tag) || !pad(tail, start)) return ENOMEM;
+  count(tail.bytes());
+  iovec part = as_part(tail);
   return ops_.write_all(fd_, &part, 1, start);
 }
 

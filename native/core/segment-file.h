@@ -1,12 +1,15 @@
 // One segment file while it is written, in the form of docs/store.md: XML header, jobs, a commit mark after
-// each group, closing tag. Knows the format and the running CRC; every call is one operation on the file, and
-// what a failure means is for the segment writer to decide.
+// each group, closing tag, and white space up to the next whole block after each write. Knows the format and the running
+// CRC; every call is one operation on the file, and what a failure means is for the segment writer to decide. It must
+// never write to a block again.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
+#include "direct-io.h"
 #include "file-ops.h"
 #include "group.h"
 
@@ -36,8 +39,8 @@ class SegmentFile {
 
   // Writes the group with its mark, in one write: before it the header if it is the first, behind it the
   // closing tag if `seal`. `opened`: the wall clock, for the header. Nothing is synced. After a failure the
-  // file must not be written again.
-  int write_group(const Group& group, const SegmentStamp& stamp, std::string_view opened, bool seal) noexcept;
+  // file must not be written again. What is written behind the jobs stands in the group's memory meanwhile.
+  int write_group(Group& group, const SegmentStamp& stamp, std::string_view opened, bool seal) noexcept;
   // The closing tag alone.
   int write_end() noexcept;
   int sync() noexcept { return ops_.fdatasync(fd_); }
@@ -49,12 +52,17 @@ class SegmentFile {
   uint32_t jobs() const noexcept { return jobs_; }
 
  private:
+  // To the running CRC and sum.
+  void count(std::span<const uint8_t> bytes) noexcept;
+
   FileOps& ops_;
   const uint64_t number_;
   int fd_;
   uint64_t bytes_ = 0;
   uint32_t jobs_ = 0;
   uint32_t crc_ = 0;
+  // Past the page cache, from the first large group on.
+  bool direct_ = false;
 };
 
 }  // namespace usher

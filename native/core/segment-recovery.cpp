@@ -5,6 +5,18 @@
 #include "commit-mark.h"
 
 namespace usher {
+namespace {
+
+constexpr std::string_view closing_tag = "</segment>";
+
+// White space pads each write to whole blocks. The last of it may be missing: the root is closed all the same.
+bool is_closing(std::string_view rest) noexcept {
+  const size_t from = rest.find_first_not_of(" \n");
+  if (from == std::string_view::npos || !rest.substr(from).starts_with(closing_tag)) return false;
+  return rest.find_first_not_of(" \n", from + closing_tag.size()) == std::string_view::npos;
+}
+
+}  // namespace
 
 SegmentRecovery recover_segment(std::span<const uint8_t> document) noexcept {
   SegmentRecovery recovery;
@@ -20,10 +32,7 @@ SegmentRecovery recover_segment(std::span<const uint8_t> document) noexcept {
     recovery.jobs = scanner.jobs();
   }
   const std::string_view text(reinterpret_cast<const char*>(document.data()), document.size());
-  const std::string_view rest = text.substr(recovery.bytes);
-  // The last line feed may be missing: the root is closed all the same.
-  recovery.sealed =
-      recovery.bytes > 0 && !recovery.corrupt && (rest == "\n</segment>\n" || rest == "\n</segment>");
+  recovery.sealed = recovery.bytes > 0 && !recovery.corrupt && is_closing(text.substr(recovery.bytes));
   return recovery;
 }
 

@@ -13,7 +13,7 @@ struct SegmentRecovery {
   // it the prefix is a sealed segment.
   uint64_t bytes = 0;
   uint64_t jobs = 0;
-  // The document is that prefix and the closing tag.
+  // The document is that prefix and the closing tag, with white space around it.
   bool sealed = false;
   // A false mark with another behind it, which no torn write explains: a group is only written when the one
   // before has been synced.

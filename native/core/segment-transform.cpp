@@ -12,16 +12,16 @@ namespace usher {
 namespace {
 
 constexpr std::string_view closing_tag = "</segment>\n";
-// Read beyond the size that the file was said to have: it may have grown.
-constexpr size_t growth_bytes = 4096;
-
 }  // namespace
 
-int SegmentTransform::read(int fd) noexcept {
+int SegmentTransform::read(int fd, bool direct) noexcept {
   clear();
   struct stat about {};
   if (fstat(fd, &about) != 0) return errno;
-  size_t wanted = static_cast<size_t>(about.st_size < 0 ? 0 : about.st_size) + 1;
+  const size_t size = static_cast<size_t>(about.st_size < 0 ? 0 : about.st_size);
+  if (direct && size >= direct_bytes_min) begin_direct(fd);
+  // A block beyond the size that it was said to have: it may have grown.
+  size_t wanted = (size / block_bytes + 1) * block_bytes;
   for (;;) {
     uint8_t* const to = xml_.room(wanted);
     if (to == nullptr) {
@@ -30,8 +30,8 @@ int SegmentTransform::read(int fd) noexcept {
     }
     const ssize_t got = pread(fd, to, wanted, static_cast<off_t>(xml_.size()));
     if (got < 0) {
-      if (errno == EINTR) continue;
       const int error = errno;
+      if (error == EINTR || (error == EINVAL && end_direct(fd))) continue;
       clear();
       return error;
     }
@@ -41,7 +41,9 @@ int SegmentTransform::read(int fd) noexcept {
       return 0;
     }
     xml_.end_at(to + got);
-    wanted = static_cast<size_t>(got) < wanted ? wanted - static_cast<size_t>(got) : growth_bytes;
+    // The end, most likely; from within a block only the cache reads on.
+    if (xml_.size() % block_bytes != 0) end_direct(fd);
+    wanted = static_cast<size_t>(got) < wanted ? wanted - static_cast<size_t>(got) : block_bytes;
   }
 }
 

@@ -7,7 +7,7 @@
 #include <optional>
 #include <span>
 
-#include "byte-buffer.h"
+#include "direct-io.h"
 #include "json-buffer.h"
 #include "segment-recovery.h"
 #include "transform.h"
@@ -19,8 +19,9 @@ class SegmentTransform {
   // Buffers that a segment made larger than this are given back after it.
   static constexpr size_t kept_bytes_max = size_t{32} << 20;
 
-  // Reads the whole file, from its beginning to its end. 0 or an errno; then nothing is held.
-  int read(int fd) noexcept;
+  // Reads the whole file, from its beginning to its end: past the page cache if `direct` is wanted, possible and worth it.
+  // 0 or an errno; then nothing is held.
+  int read(int fd, bool direct) noexcept;
   std::span<const uint8_t> xml() const noexcept { return xml_.bytes(); }
 
   SegmentRecovery recover() const noexcept { return recover_segment(xml_.bytes()); }
@@ -38,7 +39,7 @@ class SegmentTransform {
   void clear() noexcept;
 
  private:
-  ByteBuffer xml_;
+  BlockBuffer xml_;
   std::optional<JsonBuffer> lines_;
 };
 

@@ -129,6 +129,7 @@ void SegmentWriter::commit(Group& group) noexcept {
   }
   if (segment_->jobs() == 0) first_commit_ns_ = boot_ns();
   const bool sealing = seal_wanted(group.xml.size());
+  const uint64_t before = segment_->bytes();
   FileFailure found =
       failure(FileOperation::write, segment_->write_group(group, options_.stamp, clock_.now(), sealing));
   if (!found) found = failure(FileOperation::fdatasync, sync());
@@ -137,7 +138,7 @@ void SegmentWriter::commit(Group& group) noexcept {
     fail(found);
     return listener_.refused(group, queue_.refusal());
   }
-  written_since_check_ += group.xml.size();
+  written_since_check_ += segment_->bytes() - before;
   if (!lease_holds()) return retire();
   acknowledged_in_segment_ = true;
   stats_.commits.fetch_add(1, std::memory_order_relaxed);

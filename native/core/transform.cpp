@@ -118,7 +118,9 @@ class SegmentReader {
           if (is_white_space(reader_.text())) break;
           return job_.fail_schema(reader_.text_offset(), "text stands between the jobs");
         case XmlToken::instruction:
-          if (reader_.target() == commit_mark_target && !read_mark()) return false;
+          if (reader_.target() != commit_mark_target) break;
+          if (!read_mark()) return false;
+          reader_.pass_white_space();
           break;
         case XmlToken::end:
         case XmlToken::failure: return job_.fail_xml();

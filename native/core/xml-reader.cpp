@@ -96,7 +96,11 @@ bool XmlReader::starts_with(std::string_view text) const noexcept {
 
 bool XmlReader::skip_space() noexcept {
   const uint8_t* start = at_;
-  while (at_ < end_ && is_space(*at_)) at_++;
+  while (at_ < end_ && is_space(*at_)) {
+    at_++;
+    // Segments are padded to whole blocks.
+    while (left() >= 8 && std::memcmp(at_, "        ", 8) == 0) at_ += 8;
+  }
   return at_ != start;
 }
 

@@ -69,6 +69,8 @@ class XmlReader {
   // characters_end() are known to be characters that XML allows.
   bool between_tokens() const noexcept { return !pending_end_; }
   void advance_to(size_t offset) noexcept { at_ = document_.data() + offset; }
+  // Passes over white space in the content; a text token is only what comes behind it.
+  void pass_white_space() noexcept { skip_space(); }
   size_t characters_end() const noexcept { return offset_of(end_); }
 
   const SegmentFailure& failure() const noexcept { return failure_; }

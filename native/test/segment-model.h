@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "../core/crc32c.h"
+#include "../core/direct-io.h"
 
 namespace usher::test {
 
@@ -35,6 +36,16 @@ inline std::string mark_behind(std::string_view before, uint64_t jobs) {
   digits[8] = '\0';
   return "<?usher-commit jobs=\"" + std::to_string(jobs) + "\" bytes=\"" + std::to_string(before.size()) +
          "\" crc32c=\"" + digits + "\"?>\n";
+}
+
+// The white space behind it that makes it whole blocks.
+inline std::string padding_behind(std::string_view before) {
+  std::string padding;
+  if (const size_t over = before.size() % block_bytes; over > 0) {
+    padding.assign(block_bytes - over, ' ');
+    padding.back() = '\n';
+  }
+  return padding;
 }
 
 }  // namespace usher::test

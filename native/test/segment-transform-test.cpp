@@ -15,10 +15,13 @@ namespace {
 
 using namespace usher::test;
 
+enum class In { memory, folder };
+
 // A file without a name.
 class File {
  public:
-  explicit File(std::string_view content = {}) : fd_(memfd_create("segment", 0)) {
+  explicit File(std::string_view content = {}, In in = In::memory)
+      : fd_(in == In::memory ? memfd_create("segment", 0) : open("/tmp", O_TMPFILE | O_RDWR, 0600)) {
     CHECK(fd_ >= 0);
     CHECK_EQ(::write(fd_, content.data(), content.size()), static_cast<ssize_t>(content.size()));
   }
@@ -55,7 +58,7 @@ TEST("makes the same lines of a file as of its bytes, whatever was held before")
   SegmentTransform segment;
   for (const uint64_t jobs : {3u, 4000u, 1u, 0u, 200u}) {
     const std::string xml = segment_of(jobs) + segment_tail;
-    CHECK_EQ(segment.read(File(xml).fd()), 0);
+    CHECK_EQ(segment.read(File(xml).fd(), true), 0);
     CHECK_EQ(segment.xml().size(), xml.size());
     const TransformOutcome outcome = segment.run();
     CHECK(!outcome.failure);
@@ -66,10 +69,30 @@ TEST("makes the same lines of a file as of its bytes, whatever was held before")
   }
 }
 
+TEST("reads a large file past the page cache to the same bytes, wherever it ends") {
+  SegmentTransform segment;
+  const File here({}, In::folder);
+  const bool possible = begin_direct(here.fd());
+  std::string content;
+  while (content.size() < 3 * direct_bytes_min) content += job_line(content.size());
+  for (const size_t size : {size_t{2 * direct_bytes_min}, size_t{direct_bytes_min}, size_t{direct_bytes_min + 1},
+                            size_t{direct_bytes_min + 2 * block_bytes - 1}, size_t{direct_bytes_min - 1}}) {
+    for (const bool direct : {true, false}) {
+      const std::string_view whole = std::string_view(content).substr(0, size);
+      const File file(whole, In::folder);
+      CHECK_EQ(segment.read(file.fd(), direct), 0);
+      const std::span<const uint8_t> held = segment.xml();
+      CHECK(std::string_view(reinterpret_cast<const char*>(held.data()), held.size()) == whole);
+      // Within a block it ends by way of the cache.
+      CHECK_EQ(is_direct(file.fd()), possible && direct && size >= direct_bytes_min && size % block_bytes == 0);
+    }
+  }
+}
+
 TEST("closes a segment that was never sealed behind its last whole commit") {
   const std::string whole = segment_of(2);
   SegmentTransform segment;
-  CHECK_EQ(segment.read(File(whole + "<job id=\"9f8c2e").fd()), 0);
+  CHECK_EQ(segment.read(File(whole + "<job id=\"9f8c2e").fd(), true), 0);
   const SegmentRecovery recovery = segment.recover();
   CHECK(!recovery.sealed && !recovery.corrupt);
   CHECK_EQ(recovery.jobs, 2u);
@@ -83,10 +106,10 @@ TEST("closes a segment that was never sealed behind its last whole commit") {
 
 TEST("holds nothing of a segment that failed or was let go of") {
   SegmentTransform segment;
-  CHECK_EQ(segment.read(File(segment_of(2) + segment_tail).fd()), 0);
+  CHECK_EQ(segment.read(File(segment_of(2) + segment_tail).fd(), true), 0);
   CHECK(!segment.run().failure);
   CHECK(!segment.lines().empty());
-  CHECK_EQ(segment.read(File("<a/>").fd()), 0);
+  CHECK_EQ(segment.read(File("<a/>").fd(), true), 0);
   CHECK(static_cast<bool>(segment.run().failure));
   CHECK(segment.lines().empty());
   segment.clear();
@@ -98,8 +121,8 @@ TEST("holds nothing of a segment that failed or was let go of") {
 
 TEST("gives the errno of a file that can't be read or written") {
   SegmentTransform segment;
-  CHECK_EQ(segment.read(-1), EBADF);
-  CHECK_EQ(segment.read(File(segment_of(2) + segment_tail).fd()), 0);
+  CHECK_EQ(segment.read(-1, true), EBADF);
+  CHECK_EQ(segment.read(File(segment_of(2) + segment_tail).fd(), true), 0);
   CHECK(!segment.run().failure);
   CHECK_EQ(segment.write(-1), EBADF);
   const int full = open("/dev/full", O_WRONLY);

@@ -510,7 +510,7 @@ IngestOptions ingest_options(const std::string& folder, uint32_t threads) {
   writer.seal_interval_ns = 5 * ms;
   writer.accept_lease_ns = 3'600'000 * ms;
   writer.retry_ns = 10 * ms;
-  return {writer, session_limits, socket_limits, threads, {{}, "instance", "host", "version"}, {{"main"}, 0}, {}};
+  return {writer, session_limits, socket_limits, threads, {{}, "instance", "host", "version"}, {{"main"}, 0}, true, {}};
 }
 
 // Producers on threads of their own that send and wait, until the other side ends. Returns what was acknowledged.

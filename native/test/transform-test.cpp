@@ -378,6 +378,27 @@ TEST("takes segments without jobs, with comments around, and without marks") {
   CHECK_EQ(read(segment_with(job_line(1) + job_line(2))).jobs, 2u);
 }
 
+TEST("takes groups that are padded to whole blocks, and still says where text stands between jobs") {
+  const auto segment_with_groups = [](bool padded, std::string_view odd) {
+    std::string xml = segment_head;
+    for (uint64_t job = 1; job <= 5; job++) {
+      xml += job_line(job);
+      xml += mark_behind(xml, job);
+      if (job == 3) xml += odd;
+      if (padded) xml += padding_behind(xml);
+    }
+    xml += segment_tail;
+    return padded ? xml + padding_behind(xml) : xml;
+  };
+  const Reading padded = read(segment_with_groups(true, ""));
+  CHECK_EQ(padded.failure, std::string());
+  CHECK_EQ(padded.jobs, 5u);
+  CHECK_EQ(padded.jsonl, read(segment_with_groups(false, "")).jsonl);
+  // Lines are counted through the padding: three of the head, and three for each of two groups.
+  CHECK_EQ(read(segment_with_groups(true, "   \n  odd")).failure, std::string("schema_violated 12:3"));
+  CHECK_EQ(read(segment_with_groups(true, "    odd")).failure, std::string("schema_violated 11:5"));
+}
+
 TEST("checks commit marks and names the one that is false") {
   std::string good = segment_head + job_line(1);
   good += mark_behind(good, 1);

@@ -109,6 +109,8 @@ export interface IngestOptions {
   /** … or this age, or when nothing is waiting and the last sealing was at least sealIntervalMs ago. */
   readonly segmentAgeMs: number
   readonly sealIntervalMs: number
+  /** Large commits go past the page cache, where the file system can. */
+  readonly directIo: boolean
   /** Free bytes of the file system below which jobs are refused with store_full. */
   readonly reserveBytes: number
   /** Acks are only given within this time of the start of the last successful presence write. */
@@ -177,8 +179,8 @@ export interface Ingest {
 
 /** Segments from file to file, one after the other, in memory that is kept between them. Throws with an errno as code. */
 export interface SegmentTransform {
-  /** Holds the whole file, which is open for reading; returns its bytes. */
-  read(fd: number): number
+  /** Holds the whole file, which is open for reading; returns its bytes. `direct`: past the page cache, if it is large and can be. */
+  read(fd: number, direct: boolean): number
   /** Of what is held: as recoverSegment. */
   recover(): SegmentRecovery
   /** The segment was never sealed: so many bytes of it count, and the closing tag that it lacks is added. */

@@ -173,6 +173,9 @@ export const sections = {
     reserve_bytes: key('reserveBytes', bytes(0, 1_048_576 * MiB), 'Free space of the store below which jobs are refused.', {
       default: '64 MiB',
     }),
+    direct_io: key('directIo', flag, 'Large commits are written, and large segments read, past the page cache where the file system can.', {
+      default: true,
+    }),
   },
   transform: {
     threads: key('threads', count(1, 64), 'Worker threads that turn XML into JSON.', {

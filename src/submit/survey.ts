@@ -178,6 +178,9 @@ export const findLeader = async (store: Store, looked: readonly Looked[]): Promi
   return { instance, host, term, leaseMs, until: new Date(Date.now() + leaseMs).toISOString() }
 }
 
+/** Of a sealed segment: its last mark and the closing tag, and white space behind both, each less than a block. */
+const tailBytes = 2 * 4096 + 256
+
 /** Jobs in a segment's file, by its last commit mark; undefined: it has none. */
 const markedJobs = (tail: Buffer): number | undefined => {
   const match = /<\?usher-commit jobs="([0-9]+)" bytes="[0-9]+" crc32c="[0-9a-f]{8}"\?>\s*<\/segment>\s*$/.exec(tail.toString('latin1'))
@@ -240,7 +243,7 @@ const jobsOf = async (store: Store, instance: string, number: number, kind: 'xml
   if (setAside !== undefined) return setAside
   try {
     const name = segmentName(instance, number, kind)
-    const marked = kind === 'xml' ? markedJobs(await store.readTail(name, 256)) : undefined
+    const marked = kind === 'xml' ? markedJobs(await store.readTail(name, tailBytes)) : undefined
     if (marked !== undefined) return marked
     const bytes = await store.read(name)
     const recovered = native.recoverSegment(bytes)

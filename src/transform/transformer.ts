@@ -16,6 +16,8 @@ export interface TransformerOptions {
   /** The store's root, absolute. */
   readonly directory: string
   readonly threads: number
+  /** Segments are read past the page cache. */
+  readonly directIo: boolean
   readonly clock: Clock
   readonly by: Readonly<Record<string, unknown>>
   readonly log: (level: 'info' | 'warn', message: string, details?: Record<string, unknown>) => void
@@ -66,8 +68,8 @@ export class Transformer {
    * Null: stopped before it was done.
    */
   async run(names: TransformNames): Promise<Transformed | { readonly kind: 'missing' } | null> {
-    const { directory, clock, log, store, by } = this.#options
-    const task = { xml: join(directory, names.xml), jsonl: join(directory, names.jsonl), torn: names.torn }
+    const { directory, directIo, clock, log, store, by } = this.#options
+    const task = { xml: join(directory, names.xml), jsonl: join(directory, names.jsonl), torn: names.torn, direct: directIo }
     for (let attempt = 0; !this.#stop.signal.aborted; attempt += 1) {
       let reply: TransformReply
       try {

@@ -22,6 +22,8 @@ export interface TransformTask {
   readonly jsonl: string
   /** The segment was never sealed: only its whole commits count. */
   readonly torn: boolean
+  /** Past the page cache. */
+  readonly direct: boolean
 }
 
 export type TransformReply =
@@ -43,7 +45,7 @@ const segment = new native.SegmentTransform()
 export function transform(task: TransformTask): TransformReply {
   const startedAt = performance.now()
   try {
-    const read = readIfThere(task.xml, task.torn)
+    const read = readIfThere(task)
     if (read === null) return { kind: 'missing' }
     const whole = task.torn ? segment.recover() : null
     if (whole !== null && !whole.sealed) {
@@ -69,18 +71,18 @@ export function transform(task: TransformTask): TransformReply {
   }
 }
 
-/** `sync`: what is read must not be lost any more once something is made of it, and whoever wrote it may not have synced it. */
-const readIfThere = (path: string, sync: boolean): number | null => {
+const readIfThere = ({ xml, torn, direct }: TransformTask): number | null => {
   let file: number
   try {
-    file = openSync(path, 'r')
+    file = openSync(xml, 'r')
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null
     throw error
   }
   try {
-    if (sync) fsyncSync(file)
-    return segment.read(file)
+    // What is read must not be lost any more once something is made of it, and whoever wrote it may not have synced it.
+    if (torn) fsyncSync(file)
+    return segment.read(file, direct)
   } finally {
     closeSync(file)
   }

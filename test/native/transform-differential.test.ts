@@ -100,6 +100,10 @@ describe('recoverSegment', () => {
     const closing = '</segment>\n'
     const head = plainly({ ...root, content: [] }).slice(0, -closing.length)
     let text = head
+    const pad = (): void => {
+      const over = Buffer.byteLength(text) % 4096
+      if (over > 0) text += '\n'.padStart(4096 - over)
+    }
     const commits: { end: number; jobs: number }[] = []
     for (const [index, job] of (root.content as readonly Node[]).entries()) {
       text += plainly({ ...root, content: [job] }).slice(head.length, -closing.length)
@@ -107,14 +111,17 @@ describe('recoverSegment', () => {
       const jobs = index + 1
       text += `<?usher-commit jobs="${jobs}" bytes="${before.length}" crc32c="${native.crc32c(before).toString(16).padStart(8, '0')}"?>\n`
       commits.push({ end: Buffer.byteLength(text) - 1, jobs })
+      pad()
     }
     text += closing
+    const closed = Buffer.byteLength(text) - 1
+    pad()
     expect(commits.length).toBeGreaterThan(2)
     const bytes = Buffer.from(text)
     for (let length = 0; length <= bytes.length; length++) {
       const last = commits.findLast(commit => commit.end <= length) ?? { end: 0, jobs: 0 }
       expect(native.recoverSegment(bytes.subarray(0, length)))
-        .toEqual({ bytes: last.end, jobs: last.jobs, sealed: length >= bytes.length - 1, corrupt: false })
+        .toEqual({ bytes: last.end, jobs: last.jobs, sealed: length >= closed, corrupt: false })
     }
     const recovered = native.transform(Buffer.concat([bytes.subarray(0, commits[1]?.end), Buffer.from('\n</segment>\n')]))
     expect(recovered).toMatchObject({ failure: null, jobs: commits[1]?.jobs })

@@ -50,6 +50,14 @@ interface Sealed {
 }
 
 const closingTag = Buffer.from('</segment>\n')
+const blockBytes = 4096
+
+/** With white space behind it, a line of its own, up to the end of the block. */
+const padded = (parts: readonly Buffer[], offset: number): Buffer => {
+  const length = parts.reduce((sum, part) => sum + part.length, 0)
+  const over = (offset + length) % blockBytes
+  return Buffer.concat(over === 0 ? parts : [...parts, Buffer.from('\n'.padStart(blockBytes - over))])
+}
 const createAttempts = 20
 
 const errnoOf = (error: unknown): string => (error as { code?: string }).code ?? ''
@@ -186,8 +194,10 @@ export class Ingest {
     const body = Buffer.from(text)
     segment.crc = native.crc32c(body, segment.crc)
     const mark = Buffer.from(`<?usher-commit jobs="${segment.jobs}" bytes="${segment.bytes + body.length}" crc32c="${segment.crc.toString(16).padStart(8, '0')}"?>\n`)
-    segment.crc = native.crc32c(mark, segment.crc)
-    return Buffer.concat(sealing ? [body, mark, closingTag] : [body, mark])
+    const parts = sealing ? [mark, closingTag] : [mark]
+    const end = padded(parts, segment.bytes + body.length)
+    segment.crc = native.crc32c(end, segment.crc)
+    return Buffer.concat([body, end])
   }
 
   async #seal(): Promise<void> {
@@ -195,8 +205,9 @@ export class Ingest {
     if (!this.#leaseHolds()) return this.#retire()
     try {
       const position = segment.bytes
-      segment.bytes += closingTag.length
-      await writeAll(segment.file, closingTag, position)
+      const end = padded([closingTag], position)
+      segment.bytes += end.length
+      await writeAll(segment.file, end, position)
       await segment.file.datasync()
     } catch {
       await this.#abandon()

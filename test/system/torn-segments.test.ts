@@ -13,6 +13,9 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
 })
 
+/** Each group begins with a block; white space fills up the one before. */
+const blockBytes = 4096
+
 /** A server that was killed with a segment open: its store, and the path and bytes of that segment. */
 const killedWithOpenSegment = async () => {
   const made = await scriptedServer(cleanups, '', '[segments]\nage = 60\nseal_interval = 60\n')
@@ -40,7 +43,8 @@ describe('a segment that was open when its server was killed', () => {
     expect(marks.length).toBeGreaterThanOrEqual(2)
     const [before, last] = marks.slice(-2) as [{ end: number; jobs: number }, { end: number; jobs: number }]
     // One instance for each length, all on one store: the jobs are the same, so that all but the first are duplicates.
-    const lengths = Array.from({ length: last.end - before.end + 1 }, (_, i) => before.end + i)
+    const begin = Math.ceil(before.end / blockBytes) * blockBytes
+    const lengths = [before.end, (before.end + begin) >> 1, ...Array.from({ length: last.end - begin + 2 }, (_, i) => begin - 1 + i)]
     expect(lengths.length).toBeGreaterThan(100)
     const name = (length: number): string => `torn-20260101T000000-${length.toString(16).padStart(6, '0')}`
     for (const length of lengths) await leaveSegments(store, name(length), { '0000000001.xml.part': bytes.subarray(0, length) })
@@ -63,7 +67,7 @@ describe('a segment that was open when its server was killed', () => {
   it('loses nothing of whole commits on a copy of the store, wherever the file ends', { timeout: 90_000 }, async () => {
     const { store, ids, open, bytes, marks, cluster } = await killedWithOpenSegment()
     const sealedJobs = ids.length - marks.at(-1)!.jobs
-    for (const length of [bytes.length, marks.at(-1)!.end - 20, marks.at(-2)!.end + 30, marks.at(-2)!.end, marks[0]!.end - 10, 40, 0]) {
+    for (const length of [bytes.length, marks.at(-1)!.end - 20, marks.at(-2)!.end + 30, Math.ceil(marks.at(-2)!.end / blockBytes) * blockBytes + 300, marks.at(-2)!.end, marks[0]!.end - 10, 40, 0]) {
       const folder = await makeFolder()
       cleanups.push(folder.remove)
       const copy = join(folder.path, 'store')

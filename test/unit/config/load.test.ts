@@ -66,7 +66,7 @@ describe('the configuration', () => {
       connectionsMax: 10_000,
       idleTimeoutMs: 120_000,
     })
-    expect(config.segments).toEqual({ bytesMax: 8_388_608, ageMs: 100, sealIntervalMs: 20, reserveBytes: 67_108_864 })
+    expect(config.segments).toEqual({ bytesMax: 8_388_608, ageMs: 100, sealIntervalMs: 20, reserveBytes: 67_108_864, directIo: true })
     expect(config.submit).toEqual({ windowBytesMax: 16_777_216, retryMinMs: 200, retryMaxMs: 60_000 })
     expect(Object.keys(config.clusters)).toEqual(['local'])
     expect(config.clusters['local']).toMatchObject({ driver: 'local', grace: 5, keep_runs: 86_400 })

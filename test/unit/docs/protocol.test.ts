@@ -51,6 +51,7 @@ class Acceptor {
         segmentBytesMax: 1 << 20,
         segmentAgeMs: 50,
         sealIntervalMs: 10,
+        directIo: true,
         reserveBytes: 0,
         acceptLeaseMs: 60_000,
         retryMs: 100,
