@@ -206,8 +206,15 @@ FileFailure SegmentWriter::publish_sealed(bool create_next) noexcept {
   for (Sealed& sealed : sealed_) {
     if (sealed.linked) continue;
     const FileFailure found = directory_.publish(sealed.number, sealed.identity);
-    sealed.linked = !found;
-    if (found && !first) first = found;
+    if (found) {
+      if (!first) first = found;
+      continue;
+    }
+    sealed.linked = true;
+    stats_.segments.fetch_add(1, std::memory_order_relaxed);
+    // Not after the sync of the directory: its content is on stable storage and nobody changes it any more, and what is made of
+    // it gets its name in the same directory, synced later than this one.
+    listener_.published(sealed.number, sealed.jobs, sealed.bytes);
   }
   const bool creating = create_next && segment_ == nullptr && !first;
   if (creating) first = create();
@@ -215,11 +222,6 @@ FileFailure SegmentWriter::publish_sealed(bool create_next) noexcept {
   if (unsynced) {
     if (creating && segment_ != nullptr) abandon();
     return first ? first : unsynced;
-  }
-  for (const Sealed& sealed : sealed_) {
-    if (!sealed.linked) continue;
-    stats_.segments.fetch_add(1, std::memory_order_relaxed);
-    listener_.published(sealed.number, sealed.jobs, sealed.bytes);
   }
   std::erase_if(sealed_, [](const Sealed& sealed) { return sealed.linked; });
   return first;

@@ -3,8 +3,8 @@
 // called there.
 //
 //   group → write + fdatasync → accept lease holds? → committed(group)
-//   … large, old or nothing to do → closing tag in the same write → close → link, next segment created,
-//   directory synced → published
+//   … large, old or nothing to do → closing tag in the same write → close → link → published → next segment
+//   created, directory synced
 //
 // After any failure nothing is taken (the queue refuses) until a whole round trip to the directory has worked
 // again. A file whose write, sync or close has failed is never written, trusted or published again: if it
@@ -53,6 +53,7 @@ class SegmentWriterListener {
   virtual void refused(const Group& group, Code code) noexcept = 0;
   // A group is done with; so many bytes wait.
   virtual void uncommitted(uint64_t bytes) noexcept = 0;
+  // It has its name, which a crash may still take back: then it has the private one, with the same bytes.
   virtual void published(uint64_t segment, uint32_t jobs, uint64_t bytes) noexcept = 0;
   virtual void abandoned(uint64_t segment) noexcept = 0;
   // Also when it goes on failing with another code.
