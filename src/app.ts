@@ -5,10 +5,14 @@ import { createServer } from 'node:net'
 import { sleep, systemClock } from './base/clock.ts'
 import { messageOf, UsherError } from './base/errors.ts'
 import type { ListenAddress } from './config/kinds.ts'
-import type { Config } from './config/table.ts'
+import type { LoadedConfig } from './config/load.ts'
 import { version } from './config/version.ts'
 import { findLiving, lookAtInstances } from './hosts/present.ts'
 import { Standing } from './hosts/standing.ts'
+import type { HostView } from './http/host-view.ts'
+import { HttpPlane } from './http/http-plane.ts'
+import { measuredStore } from './http/measured-store.ts'
+import { Metrics } from './http/metrics.ts'
 import { listenError } from './ingest/server.ts'
 import { Instance, mintInstanceName } from './instance.ts'
 import type { Ending } from './instance.ts'
@@ -21,18 +25,22 @@ import type { Identity, OpenedStore } from './store/identity.ts'
 import type { Store } from './store/store.ts'
 
 export interface AppOptions {
-  readonly config: Config
+  readonly loaded: LoadedConfig
   /** Called whenever an instance accepts jobs. */
-  readonly onReady: (ready: { readonly instance: string; readonly address: string; readonly store: string }) => void
+  readonly onReady: (ready: { readonly instance: string; readonly address: string; readonly store: string; readonly http: string | null }) => void
   /** Stops in an orderly way. */
   readonly signal: AbortSignal
 }
 
 /** Resolves when it has stopped as asked. Rejects when it can't go on. */
 export const runApp = async (options: AppOptions): Promise<void> => {
-  const { config } = options
+  const { loaded } = options
+  const { config } = loaded
   const opened = await openStore(config.store, { create: true, host: config.host, uuid: config.storeUuid })
-  const { store, created } = opened
+  const { created } = opened
+  // Nobody asks for metrics where there is no HTTP.
+  const metrics = config.http.listen === undefined ? null : new Metrics()
+  const store = metrics === null ? opened.store : measuredStore(opened.store, (op, ms) => metrics.storeOperation(op, ms))
   const failed = (await checkStore(config.store, { reserveBytes: config.segments.reserveBytes, uuid: opened.identity.uuid })).filter(
     // Full is no reason not to start: jobs are refused with store_full until there is room.
     ({ ok, name }) => !ok && name !== 'space',
@@ -66,8 +74,21 @@ export const runApp = async (options: AppOptions): Promise<void> => {
     log: (level, message) => log[level](message),
   })
   await standing.start()
+  const signal = AbortSignal.any([options.signal, drained.signal])
+  let http: HttpPlane | null = null
   try {
-    const signal = AbortSignal.any([options.signal, drained.signal])
+    if (metrics !== null && config.http.listen !== undefined) {
+      const view: HostView = {
+        host: config.host,
+        version,
+        configDigest: config.digest,
+        started: new Date(Date.now() - process.uptime() * 1000).toISOString(),
+        instance: () => current,
+        refusal: () => standing.refusal,
+        stopping: () => signal.aborted,
+      }
+      http = await HttpPlane.start({ loaded, listen: config.http.listen, store, identity, metrics, view, log })
+    }
     // Port 0 takes any free one, once: producers know the address by then.
     let listen = config.listen
     let complaint = ''
@@ -77,13 +98,19 @@ export const runApp = async (options: AppOptions): Promise<void> => {
       if (life > 1 && !(await storeIsBack(store, identity.uuid, log, signal))) return
       // Before anything of the instance is in the store: a start that can't succeed leaves nothing there.
       await proveFree(listen)
-      const instance = new Instance(name, { config: { ...config, listen }, store, identity, log })
+      const instance = new Instance(name, {
+        config: { ...config, listen },
+        store,
+        identity,
+        log,
+        onTransformed: metrics === null ? undefined : (ms) => metrics.stage('transform', ms),
+      })
       own.add(name)
       current = instance
       const onReady = (address: string): void => {
         listen = { ...listen, port: Number(address.slice(address.lastIndexOf(':') + 1)) }
         log.info({ address, store: config.store, config: config.digest }, `instance ${name} accepts jobs on ${address}`)
-        options.onReady({ instance: name, address, store: config.store })
+        options.onReady({ instance: name, address, store: config.store, http: http?.address ?? null })
       }
       try {
         if ((await live({ instance, standing, signal, log, onReady })) === 'stopped') return
@@ -103,6 +130,7 @@ export const runApp = async (options: AppOptions): Promise<void> => {
     }
   } finally {
     standing.stop()
+    await http?.close()
   }
 }
 

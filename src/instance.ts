@@ -7,9 +7,8 @@
 
 import { randomBytes } from 'node:crypto'
 import { sleep, systemClock } from './base/clock.ts'
-import { messageOf } from './base/errors.ts'
-import type { Code } from './base/errors.ts'
-import type { Ingest, IngestEvents } from './base/native.ts'
+import { type Code, messageOf } from './base/errors.ts'
+import type { Ingest, IngestEvents, IngestStats } from './base/native.ts'
 import type { Config } from './config/table.ts'
 import { version } from './config/version.ts'
 import { lookAtInstances, reachableAddress } from './hosts/present.ts'
@@ -18,12 +17,12 @@ import { openIngest } from './ingest/open-ingest.ts'
 import { PresenceKeeper } from './ingest/presence-keeper.ts'
 import { IngestServer } from './ingest/server.ts'
 import { Journal } from './observe/journal.ts'
-import { ownProcess, ownUser } from './observe/instance.ts'
-import type { Role } from './observe/instance.ts'
+import { type InstancePresence, ownProcess, ownUser, type Role } from './observe/instance.ts'
 import type { Logger } from './observe/log.ts'
 import type { Identity } from './store/identity.ts'
 import { formatSegment, journalName, mintInstance, presenceName, segmentName, segmentsDirectory } from './store/layout.ts'
 import type { Store } from './store/store.ts'
+import type { LeaderBooks } from './submit/messages.ts'
 import { SubmitterProcess } from './submit/submitter-process.ts'
 import { Adopter } from './transform/adopter.ts'
 import { PublishedNumber } from './transform/published-number.ts'
@@ -34,6 +33,8 @@ export interface InstanceOptions {
   readonly store: Store
   readonly identity: Identity
   readonly log: Logger
+  /** Told how long each segment took to become JSON. */
+  readonly onTransformed?: ((ms: number) => void) | undefined
 }
 
 /** Why an instance must end; in words too. After `retired` and `refused` another may go on. */
@@ -70,6 +71,7 @@ export class Instance {
   #appeared = false
   #opened = false
   #accepted = 0
+  #books: LeaderBooks | null = null
   /** Why this host may neither accept nor lead; null: it may. */
   #refusal: string | null = null
   #wake: () => void = () => undefined
@@ -84,6 +86,18 @@ export class Instance {
 
   get accepted(): number {
     return this.#accepted
+  }
+
+  /** What it says of itself, and counts; null: it hasn't appeared, or the addon is about to go. */
+  get presence(): Omit<InstancePresence, 'beat' | 'at'> | null {
+    return this.#appeared ? this.#presence.value : null
+  }
+  get stats(): IngestStats | null {
+    return this.#appeared && !this.#stopping ? this.#ingest.stats() : null
+  }
+  /** While it leads and has said so. */
+  get books(): LeaderBooks | null {
+    return this.presence?.role === 'leader' && this.presence.term === this.#books?.term ? this.#books : null
   }
 
   /** Resolves when the instance must end, or the signal is given. */
@@ -308,6 +322,7 @@ export class Instance {
       onAdopt: (instance, why, from) => void this.#adopt(instance, why, from),
       onLeader: (leader) => this.#nudges.leader(leader),
       onAnnounce: (addresses) => this.#nudges.send('claims', addresses),
+      onBooks: (books) => (this.#books = books),
       onDeath: () => {
         if (this.#stopping) return
         this.#notEligible = 'the submitter is being started again'
@@ -379,6 +394,7 @@ export class Instance {
     })
     if (result === null || result.kind === 'missing') return
     const segment = formatSegment(this.name, number)
+    if (result.kind === 'done') this.#options.onTransformed?.(result.ms)
     if (result.kind === 'done') this.#journal.add({ step: 'transformed', segment, jobs: result.jobs, ms: Math.round(result.ms * 100) / 100 })
     else this.#journal.add({ step: 'aside', segment, jobs: result.jobs, detail: result.reason })
     if (this.#published.done(number)) {

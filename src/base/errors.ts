@@ -9,10 +9,13 @@ export interface CodeInfo {
   readonly wire?: number
   /** Exit status of a command that fails with it (sysexits.h). */
   readonly exit: number
+  /** Status of an HTTP answer that carries it; absent where none is expected to. */
+  readonly http?: number
 }
 
 const info = (summary: string, retryable: boolean, exit: number, wire?: number): CodeInfo =>
   wire === undefined ? { summary, retryable, exit } : { summary, retryable, exit, wire }
+const overHttp = (http: number, summary: string, retryable: boolean, exit: number): CodeInfo => ({ summary, retryable, exit, http })
 
 export const codes = {
   // The connection: sent in an ERROR frame, which closes it.
@@ -60,20 +63,25 @@ export const codes = {
   queue_full: info('the client holds as many jobs as it was allowed to', true, 75),
   closed: info('used after it was closed', false, 70),
   in_doubt: info('sent, and nobody knows: it may or may not have been accepted', true, 75),
+  // Requests over HTTP.
+  method_not_allowed: overHttp(405, 'what is at this address takes other methods', false, 64),
+  request_timeout: overHttp(408, 'the request was not complete in time', true, 75),
+  request_too_large: overHttp(413, 'the request is larger than this host takes', false, 65),
+  host_unknown: overHttp(421, 'the request names a host that this is not', false, 64),
   // Setting up, commands.
   usage: info('the command was used wrongly', false, 64),
-  input_invalid: info('the input is not what the command takes', false, 65),
-  not_found: info('there is no such thing', false, 65),
+  input_invalid: overHttp(400, 'the input is not what the command takes', false, 65),
+  not_found: overHttp(404, 'there is no such thing', false, 65),
   config_invalid: info('the configuration is not valid', false, 78),
   store_wrong: info('the directory is not the store that was expected', false, 78),
-  store_unavailable: info("the store can't be used", true, 69),
+  store_unavailable: overHttp(503, "the store can't be used", true, 69),
   address_in_use: info('the address is already taken', false, 69),
   already_running: info('an instance of this host runs already', false, 69),
   permission: info('the operating system denies it', false, 77),
-  unavailable: info('the service needed is not there', true, 69),
+  unavailable: overHttp(503, 'the service needed is not there', true, 69),
   native_missing: info('the addon is not built', false, 69),
   ledger_corrupt: info('the ledger holds a record that was not written', false, 65),
-  internal: info('a broken invariant: please report it', false, 70),
+  internal: overHttp(500, 'a broken invariant: please report it', false, 70),
 } as const satisfies Record<string, CodeInfo>
 
 export type Code = keyof typeof codes
@@ -84,6 +92,7 @@ const byWire = new Map<number, Code>(
 
 /** The code with this number on the wire, or undefined for a number that this version doesn't know. */
 export const codeOfWire = (wire: number): Code | undefined => byWire.get(wire)
+export const httpStatusOf = (code: Code): number => (codes[code] as CodeInfo).http ?? 500
 export const wireOfCode = (code: Code): number => (codes[code] as CodeInfo).wire ?? 0
 
 export class UsherError extends Error {

@@ -22,7 +22,7 @@ export const registerServe = (program: Command): void => {
     .option('--json', 'print a line of JSON when it accepts jobs')
     .addHelpText('before', 'Examples:\n  usher serve\n  usher serve --store /shared/usher --listen 127.0.0.1:7433\n  usher serve --config usher.toml\n')
     .action(async ({ json, ...flags }: ServeOptions) => {
-      const { config } = loadConfig({ flags, env: process.env, cwd: process.cwd() })
+      const loaded = loadConfig({ flags, env: process.env, cwd: process.cwd() })
       const { runApp } = await import('../app.ts')
       const stop = new AbortController()
       const onSignal = (): void => {
@@ -32,7 +32,7 @@ export const registerServe = (program: Command): void => {
       process.on('SIGINT', onSignal)
       process.on('SIGTERM', onSignal)
       await runApp({
-        config,
+        loaded,
         signal: stop.signal,
         onReady: (ready) => {
           if (json === true) printJson(ready)
@@ -42,7 +42,8 @@ export const registerServe = (program: Command): void => {
     })
 }
 
-const readyText = ({ address, store, instance }: { address: string; store: string; instance: string }): string => {
+const readyText = ({ address, store, instance, http }: { address: string; store: string; instance: string; http: string | null }): string => {
   const paint = painter(process.stdout)
-  return `usher ${version} accepts jobs on ${paint('bold', address)}\n  store     ${store}\n  instance  ${instance}\n`
+  const web = http === null ? '' : `  HTTP      http://${http}\n`
+  return `usher ${version} accepts jobs on ${paint('bold', address)}\n  store     ${store}\n  instance  ${instance}\n${web}`
 }

@@ -139,12 +139,19 @@ const embeddedLayer = (cwd: string): Layer =>
 
 /** What no single key can know. Only called once every key is valid by itself. */
 const checkTogether = (config: Config, loader: ConfigLoader): void => {
-  const { limits, submit, listen, insecure, clusters, defaultCluster } = config
+  const { limits, submit, http, listen, insecure, clusters, defaultCluster } = config
   if (!insecure && !isLoopback(listen.host)) {
     loader.refuse(
       'listen',
       'anybody who reaches that address could submit jobs, for there is no authentication: ' +
         'listen on 127.0.0.1 or [::1], or set insecure = true where the network is trusted',
+    )
+  }
+  if (http.listen !== undefined && !isLoopback(http.listen.host)) {
+    loader.refuse(
+      'http.listen',
+      'there is neither authentication nor TLS, and whoever reaches that address could read every job: ' +
+        'listen on 127.0.0.1 or [::1], and have a reverse proxy on this machine authenticate whoever comes from elsewhere',
     )
   }
   const framed = limits.frameBytesMax + 12

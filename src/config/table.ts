@@ -202,6 +202,34 @@ export const sections = {
       default: '1 min',
     }),
   },
+  http: {
+    listen: key(
+      'listen',
+      listenAddress,
+      'Where HTTP is answered. Without it there is none. Loopback alone: there is no authentication. Port 0 takes any free one.',
+      { shared: false },
+    ),
+    server: key(
+      'server',
+      choice('auto', 'uwebsockets', 'node'),
+      '`auto` is uWebSockets.js where that package loads, and `node:http` elsewhere.',
+      { default: 'auto', shared: false },
+    ),
+    header_bytes: key('headerBytesMax', bytes(1_024, 1 * MiB), 'Largest head of a request.', { default: '16 KiB', shared: false }),
+    body_bytes: key('bodyBytesMax', bytes(0, 64 * MiB), 'Largest body of a request.', { default: '64 KiB', shared: false }),
+    timeout: key('timeoutMs', duration(100, 600_000), 'A request that is begun must be complete by then.', {
+      default: '10 s',
+      shared: false,
+    }),
+    idle_timeout: key('idleTimeoutMs', duration(100, 600_000), 'A connection without a request is closed after this.', {
+      default: '10 s',
+      shared: false,
+    }),
+    connections: key('connectionsMax', count(1, 100_000), 'Most connections at a time; with uWebSockets.js, most requests.', {
+      default: 256,
+      shared: false,
+    }),
+  },
   log: {
     level: key('level', choice('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'), 'The least that is logged.', {
       default: 'info',

@@ -147,6 +147,10 @@ export class Candidate {
     return this.#leadership?.books ?? null
   }
 
+  get tallies(): Leadership['tallies'] {
+    return this.#leadership?.tallies ?? {}
+  }
+
   published(number: number): void {
     this.#published = number
     this.#leadership?.wake()

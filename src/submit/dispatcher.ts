@@ -67,6 +67,7 @@ export class Dispatcher {
   #emptyBatches = 0
   /** How often a job came back, for its own back-off. */
   readonly #attempts = new Map<string, number>()
+  readonly #tally: Record<Outcome['kind'], number> = { submitted: 0, refused: 0, later: 0, doubt: 0 }
 
   constructor(options: DispatcherOptions) {
     this.#options = options
@@ -76,6 +77,11 @@ export class Dispatcher {
     this.#pace = new Pace(limits.inFlightMax)
     // Every call in flight listens: as many as the driver allows.
     setMaxListeners(0, this.#abort.signal)
+  }
+
+  /** How the cluster answered, job by job, since this term began. */
+  get tally(): Readonly<Record<Outcome['kind'], number>> {
+    return this.#tally
   }
 
   /** A segment was admitted, or jobs of it wait again. */
@@ -172,6 +178,7 @@ export class Dispatcher {
     // From here to the call nothing may come between: capacity() and #intending count each job once.
     const outcomes = await this.#call(call, jobs)
     await this.#write(this.#recordsOf(of, indexes, outcomes))
+    for (const { kind } of outcomes) this.#tally[kind] += 1
     return outcomes
   }
 

@@ -85,6 +85,11 @@ export class Leadership {
     return this.#books
   }
 
+  /** How each cluster answered, job by job, in this term. */
+  get tallies(): Readonly<Record<string, Dispatcher['tally']>> {
+    return Object.fromEntries([...this.#clusters].map(([cluster, { dispatcher }]) => [cluster, dispatcher.tally]))
+  }
+
   /** Segments were published: look now. */
   wake(): void {
     this.#feeder?.wake()

@@ -2,6 +2,8 @@
 import type { ClusterConfig } from '../config/table.ts'
 import type { Role } from '../observe/instance.ts'
 import type { Nudge } from '../protocol/nudge.ts'
+import type { Audit } from './books.ts'
+import type { Outcome } from './driver.ts'
 import type { Author } from './records.ts'
 
 /** Everything the submitter needs to know, once, at its start. */
@@ -22,6 +24,17 @@ export interface StartMessage {
   readonly retentionMs: number
   /** Newest segment of this instance with JSON. */
   readonly published: number
+}
+
+/** What a leader's books add up to, for metrics. */
+export interface LeaderBooks {
+  readonly term: number
+  /** Jobs in segments that are admitted. */
+  readonly audit: Audit
+  /** The segment, in the order of admission, that has jobs which wait; null: there is none. */
+  readonly oldestWaiting: string | null
+  /** How each cluster answered, job by job, in this term. */
+  readonly tallies: Readonly<Record<string, Readonly<Record<Outcome['kind'], number>>>>
 }
 
 export type ToSubmitter =
@@ -46,6 +59,8 @@ export type FromSubmitter =
   | { readonly type: 'adopt'; readonly instance: string; readonly why: string; readonly from: number }
   /** Where the leader that is followed listens; null: there is none, or it is this one. */
   | { readonly type: 'leader'; readonly address: string | null }
+  /** While it leads, every second. */
+  | { readonly type: 'books'; readonly books: LeaderBooks }
   /** There is a resignation among the claims: nudge those who listen there. */
   | { readonly type: 'announce'; readonly addresses: readonly string[] }
   | { readonly type: 'log'; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly message: string; readonly details: Record<string, unknown> }

@@ -4,7 +4,7 @@ import type { ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { fullJitter } from '../base/clock.ts'
 import type { Nudge } from '../protocol/nudge.ts'
-import type { FromSubmitter, StartMessage, ToSubmitter } from './messages.ts'
+import type { FromSubmitter, LeaderBooks, StartMessage, ToSubmitter } from './messages.ts'
 
 export interface SubmitterProcessOptions {
   /** Asked at every start: what has been published by then is in it. */
@@ -13,6 +13,7 @@ export interface SubmitterProcessOptions {
   readonly onAdopt: (instance: string, why: string, from: number) => void
   readonly onLeader: (address: string | null) => void
   readonly onAnnounce: (addresses: readonly string[]) => void
+  readonly onBooks: (books: LeaderBooks) => void
   /** The submitter died; it is being started again. */
   readonly onDeath: (how: string) => void
   readonly log: (level: 'debug' | 'info' | 'warn' | 'error', message: string, details?: Record<string, unknown>) => void
@@ -119,6 +120,8 @@ export class SubmitterProcess {
         return this.#options.onLeader(message.address)
       case 'announce':
         return this.#options.onAnnounce(message.addresses)
+      case 'books':
+        return this.#options.onBooks(message.books)
       case 'log':
         return this.#options.log(message.level, message.message, message.details)
       case 'resigned':

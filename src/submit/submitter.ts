@@ -75,6 +75,23 @@ process.on('message', (message: ToSubmitter) => {
   }
 })
 
+const tellBooksEveryMs = 1000
+
+/** For metrics; looks at sums that are there anyway. */
+const tellBooks = (): void => {
+  const books = candidate?.books
+  const term = books?.terms.at(-1)?.term
+  if (books == null || term === undefined) return
+  let oldestWaiting: string | null = null
+  for (const { ref, waiting } of books.segments.values()) {
+    if (waiting === 0) continue
+    oldestWaiting = ref
+    break
+  }
+  send({ type: 'books', books: { term, audit: books.audit(), oldestWaiting, tallies: candidate?.tallies ?? {} } })
+}
+setInterval(tellBooks, tellBooksEveryMs).unref()
+
 // Without its parent nobody tells the store that this instance lives.
 process.on('disconnect', () => process.exit(75))
 // A terminal's Ctrl-C goes to the whole group: the parent decides when the submitter resigns.

@@ -92,6 +92,21 @@ export const survey = async (store: Store, storeUuid: string, options: { readonl
     const reason = whyNone.length === 0 ? 'no instance is alive' : whyNone.join('; ')
     warnings.push(held === 0 ? `nobody leads: ${reason}` : `nobody leads, ${held} jobs wait: ${reason}`)
   }
+  warnings.push(...skewAmong(live))
+  return {
+    store: storeUuid,
+    leader,
+    whyNobodyLeads: whyNone,
+    instances: shown.map(statusOf),
+    audit: { accepted: files.accepted, ...sums, waiting, balanced },
+    warnings,
+    setAside: [...books.setAside].map(([segment, { count, reason }]) => ({ segment, jobs: count, reason })),
+  }
+}
+
+/** Living instances that differ in what should be alike, or are alike in what should differ. */
+export const skewAmong = (live: readonly Looked[]): string[] => {
+  const warnings: string[] = []
   for (const [what, key, remedy] of [
     ['versions', 'version', 'finish the upgrade'],
     ['configurations', 'config', "compare 'usher config show'"],
@@ -102,15 +117,7 @@ export const survey = async (store: Store, storeUuid: string, options: { readonl
   for (const [host, instances] of groupBy(live, (presence) => presence.host)) {
     if (instances.length > 1) warnings.push(`${instances.length} instances call themselves host ${host}: ${instances.map(({ instance }) => instance).join(', ')}`)
   }
-  return {
-    store: storeUuid,
-    leader,
-    whyNobodyLeads: whyNone,
-    instances: shown.map(statusOf),
-    audit: { accepted: files.accepted, ...sums, waiting, balanced },
-    warnings,
-    setAside: [...books.setAside].map(([segment, { count, reason }]) => ({ segment, jobs: count, reason })),
-  }
+  return warnings
 }
 
 const groupBy = (live: readonly Looked[], keyOf: (presence: InstancePresence) => string): Map<string, InstancePresence[]> => {
@@ -145,7 +152,7 @@ const reasonOf = ({ presence, alive }: Looked): string => {
   return presence !== null && provenDead(presence) ? `its process ${presence.pid} is no more` : 'no sign of life'
 }
 
-const statusOf = ({ instance, presence, alive }: Looked): InstanceStatus => ({
+export const statusOf = ({ instance, presence, alive }: Looked): InstanceStatus => ({
   instance,
   host: presence?.host ?? parseInstance(instance)?.host ?? '',
   pid: presence?.pid ?? 0,

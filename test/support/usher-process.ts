@@ -64,16 +64,26 @@ export interface ServerSettings {
   readonly program?: string
 }
 
+interface Ready {
+  readonly address: string
+  readonly instance: string
+  /** Versions before it could be have none. */
+  readonly http?: string | null
+}
+
 export class ServerProcess {
   readonly child: ChildProcess
   readonly address: string
   readonly instance: string
+  /** HOST:PORT; null: it answers no HTTP. */
+  readonly http: string | null
   readonly #log: () => string
 
-  private constructor(child: ChildProcess, ready: { address: string; instance: string }, log: () => string) {
+  private constructor(child: ChildProcess, ready: Ready, log: () => string) {
     this.child = child
     this.address = ready.address
     this.instance = ready.instance
+    this.http = ready.http ?? null
     this.#log = log
   }
 
@@ -89,12 +99,12 @@ export class ServerProcess {
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...settings.env } })
     let log = ''
     child.stderr.setEncoding('utf8').on('data', (text: string) => (log += text))
-    const ready = new Promise<{ address: string; instance: string }>((resolve, reject) => {
+    const ready = new Promise<Ready>((resolve, reject) => {
       let text = ''
       child.stdout.setEncoding('utf8').on('data', (part: string) => {
         text += part
         const line = text.indexOf('\n')
-        if (line >= 0) resolve(JSON.parse(text.slice(0, line)) as { address: string; instance: string })
+        if (line >= 0) resolve(JSON.parse(text.slice(0, line)) as Ready)
       })
       child.once('exit', (status) => reject(new Error(`usher serve ended with status ${status}:\n${log}`)))
     })

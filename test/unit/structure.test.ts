@@ -52,7 +52,7 @@ const layers: readonly (readonly string[])[] = [
   ['base'],
   ['protocol', 'config', 'observe', 'bench'],
   ['store', 'hosts', 'election', 'transform', 'submit'],
-  ['ingest'],
+  ['ingest', 'http'],
   ['instance', 'app'],
   ['cli'],
 ]
@@ -94,7 +94,7 @@ describe('the structure of the sources', () => {
     expect(sources.filter((file) => !known.has(subjectOf(file)))).toEqual([])
   })
 
-  it('imports in one direction: base ← protocol, config, observe, bench ← store, hosts, election, transform, submit ← ingest ← instance, app ← cli', () => {
+  it('imports in one direction: base ← protocol, config, observe, bench ← store, hosts, election, transform, submit ← ingest, http ← instance, app ← cli', () => {
     expect(imports.filter((each) => !mayImport(each)).map(({ from, to }) => `${from} imports ${to}`)).toEqual([])
   })
 
