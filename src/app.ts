@@ -10,9 +10,8 @@ import { version } from './config/version.ts'
 import { findLiving, lookAtInstances } from './hosts/present.ts'
 import { Standing } from './hosts/standing.ts'
 import type { HostView } from './http/host-view.ts'
-import { HttpPlane } from './http/http-plane.ts'
+import type { HttpPlane } from './http/http-plane.ts'
 import { measuredStore } from './http/measured-store.ts'
-import { Metrics } from './http/metrics.ts'
 import { listenError } from './ingest/server.ts'
 import { Instance, mintInstanceName } from './instance.ts'
 import type { Ending } from './instance.ts'
@@ -38,8 +37,8 @@ export const runApp = async (options: AppOptions): Promise<void> => {
   const { config } = loaded
   const opened = await openStore(config.store, { create: true, host: config.host, uuid: config.storeUuid })
   const { created } = opened
-  // Nobody asks for metrics where there is no HTTP.
-  const metrics = config.http.listen === undefined ? null : new Metrics()
+  // Nobody asks for metrics where there is no HTTP: nothing of it is loaded then.
+  const metrics = config.http.listen === undefined ? null : new (await import('./http/metrics.ts')).Metrics()
   const store = metrics === null ? opened.store : measuredStore(opened.store, (op, ms) => metrics.storeOperation(op, ms))
   const failed = (await checkStore(config.store, { reserveBytes: config.segments.reserveBytes, uuid: opened.identity.uuid })).filter(
     // Full is no reason not to start: jobs are refused with store_full until there is room.
@@ -87,6 +86,7 @@ export const runApp = async (options: AppOptions): Promise<void> => {
         refusal: () => standing.refusal,
         stopping: () => signal.aborted,
       }
+      const { HttpPlane } = await import('./http/http-plane.ts')
       http = await HttpPlane.start({ loaded, listen: config.http.listen, store, identity, metrics, view, log })
     }
     // Port 0 takes any free one, once: producers know the address by then.

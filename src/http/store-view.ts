@@ -60,8 +60,8 @@ const fleetEveryMs = 1000
 const booksEveryMs = 2000
 const booksRestFactor = 19
 const readMsMax = 30_000
-/** Jobs asked about that wait for the reader. */
-const waitingMax = 32
+/** Jobs asked about at a time, those that wait for the reader included. */
+const askedMax = 32
 /** The first line of a segment that is longer than this is not asked for its time. */
 const lineBytesMax = 256 * 1024
 
@@ -80,6 +80,8 @@ export class ReadStore implements StoreView {
   readonly #fleet: SharedLook<Fleet>
   readonly #jobs: SharedLook<Jobs>
   readonly #terms: SharedLook<readonly TermStatus[]>
+  /** Jobs asked about now. */
+  #asked = 0
   /** Of the segment that was asked about last: one read, however often that is. */
   #accepted: { readonly segment: string; readonly at: Promise<string | null> } | null = null
 
@@ -92,7 +94,6 @@ export class ReadStore implements StoreView {
       maxThreads: 1,
       // Nobody asks for most of the time.
       idleTimeout: 30_000,
-      maxQueue: waitingMax,
       concurrentTasksPerWorker: 1,
       atomics: 'disabled',
     })
@@ -128,7 +129,13 @@ export class ReadStore implements StoreView {
 
   async job(id: string): Promise<JobStatus | null> {
     const { retryMinMs, retryMaxMs } = this.#options
-    return (await this.#read('job', { id, retryMinMs, retryMaxMs })).job
+    if (this.#asked >= askedMax) throw new UsherError('unavailable', `${askedMax} jobs are being asked about already: try again`)
+    this.#asked += 1
+    try {
+      return (await this.#read('job', { id, retryMinMs, retryMaxMs })).job
+    } finally {
+      this.#asked -= 1
+    }
   }
 
   async acceptedAt(segment: string): Promise<string | null> {
@@ -180,8 +187,8 @@ export class ReadStore implements StoreView {
     try {
       reply = await this.#pool.run(task, { signal: AbortSignal.timeout(readMsMax) })
     } catch (error) {
-      // Too many wait, the time is up, or the thread died of what it read: whoever asks later may have better luck.
-      throw new UsherError('unavailable', 'the store is being read for others, or takes too long: try again', { cause: error })
+      // The time is up, or the thread died of what it read: whoever asks later may have better luck.
+      throw new UsherError('unavailable', 'reading the store takes too long: try again', { cause: error })
     }
     if (reply.kind === 'failed') throw new UsherError(reply.code, reply.message)
     return reply as Extract<ReaderReply, { kind: K }>

@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { afterEach, describe, expect, it } from 'vitest'
 import { loadUws } from '../../src/http/uws-server.ts'
+import { ask } from '../support/http-client.ts'
 import { schemaOf } from '../support/openapi.ts'
 import type { Description } from '../support/openapi.ts'
 import { sendJobs } from '../support/sending.ts'
@@ -98,6 +99,12 @@ describe.each(servers)('usher serve with HTTP by $named', ({ server, named, skip
     expect(await error('/v1/fleet', '-X', 'DELETE')).toEqual([405, 'method_not_allowed'])
     expect(await error('/livez', '-H', 'Host: evil.example')).toEqual([421, 'host_unknown'])
     expect(await error('/livez', '--data-binary', 'x'.repeat(70_000))).toEqual([413, 'request_too_large'])
+    // More than it reads at a time are told to come again, and nobody waits for ever.
+    const port = Number(at.slice(at.lastIndexOf(':') + 1))
+    const many = await Promise.all(Array.from({ length: 200 }, () => ask(port, `/v1/jobs/${id}`)))
+    expect([...new Set(many.map(({ status }) => status))].sort()).toEqual([200, 503])
+    expect(many.filter(({ status }) => status === 200).length).toBeGreaterThanOrEqual(32)
+    expect(many.find(({ status }) => status === 503)).toMatchObject({ headers: { 'retry-after': '1' }, body: expect.stringContaining('"unavailable"') as string })
     // Nothing of that has disturbed it.
     expect((await curl(`${at}/readyz`)).status).toBe(200)
     expect(await process.end('SIGTERM')).toBe(0)
