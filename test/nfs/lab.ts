@@ -172,9 +172,11 @@ export class Lab {
   /** Until the host takes connections of producers. */
   accepting(host: number, withinMs = 60_000): Promise<void> {
     const [address, port] = addressOf(host).split(':')
+    const connects = `timeout 1 bash -c '</dev/tcp/${address}/${port}'`
+    // Twice: a starting usher takes its port for a moment to see that it is free, before it is there for anybody.
     return until(
       `host ${host} accepts`,
-      async () => (await this.#run(['outside', 'bash', '-c', `timeout 1 bash -c '</dev/tcp/${address}/${port}'`])).status === 0,
+      async () => (await this.#run(['outside', 'bash', '-c', `${connects} && sleep 0.3 && ${connects}`])).status === 0,
       withinMs,
     )
   }
