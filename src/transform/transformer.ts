@@ -1,6 +1,7 @@
 // Turns the segments of this instance (and those it adopts) into JSON lines, in a Piscina pool. What can't be
 // transformed is set aside with its reason; what fails because of the store is tried again until it works.
 
+import { setMaxListeners } from 'node:events'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
@@ -48,6 +49,8 @@ export class Transformer {
 
   constructor(options: TransformerOptions) {
     this.#options = options
+    // Every segment that waits for the store listens: on a full disk those are many.
+    setMaxListeners(0, this.#stop.signal)
     this.#pool = new Piscina({
       filename: fileURLToPath(new URL('worker.js', import.meta.url)),
       name: 'transform',
