@@ -1,12 +1,11 @@
 // `usher trace JOB`: everything that happened to one job, and who did it.
 import type { Command } from 'commander'
 import { UsherError } from '../base/errors.ts'
+import { jobIdPattern } from '../protocol/job-id.ts'
 import type { Trace } from '../submit/trace.ts'
 import { painter, printable, printJson, renderTable } from './output.ts'
 import { openStoreFor, withStoreOptions } from './store-option.ts'
 import type { StoreOptions } from './store-option.ts'
-
-export const jobIdPattern = /^[0-9a-f]{16}-(0|[1-9][0-9]{0,19})$/
 
 export const requireJobId = (text: string): string => {
   if (!jobIdPattern.test(text)) {

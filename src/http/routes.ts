@@ -1,6 +1,7 @@
 // Every route. Handlers read what others keep; none touches the store by itself, or does more work for more callers.
 
 import { UsherError } from '../base/errors.ts'
+import { jobIdPattern } from '../protocol/job-id.ts'
 import { jsonAnswer, textAnswer } from './answers.ts'
 import type { EffectiveConfig } from './effective-config.ts'
 import { readiness } from './host-view.ts'
@@ -123,12 +124,12 @@ export const routes: readonly Route<Context>[] = [
     role: 'read',
     summary: 'One job: its state, why it is where it is, and every step with who did it.',
     parameters: [
-      { in: 'path', name: 'id', description: 'As the producer minted it.', schema: { type: 'string', pattern: '^[0-9a-f]{16}-(0|[1-9][0-9]{0,19})$' } },
+      { in: 'path', name: 'id', description: 'As the producer minted it.', schema: { type: 'string', pattern: jobIdPattern.source } },
     ],
     answers: { 200: { description: 'The job.', schema: jobShape } },
     handle: async ({ context: { store }, path }) => {
       const id = path['id'] ?? ''
-      if (!/^[0-9a-f]{16}-(0|[1-9][0-9]{0,19})$/.test(id)) {
+      if (!jobIdPattern.test(id)) {
         throw new UsherError('input_invalid', 'the id of a job is 16 hexadecimal digits, a hyphen and a number, as in 9f8c2e71a4b0d3e5-17')
       }
       const found = await store.job(id)

@@ -8,7 +8,8 @@ export interface JobId {
 }
 
 const u64Max = 0xffff_ffff_ffff_ffffn
-const idPattern = /^([0-9a-f]{16})-(0|[1-9][0-9]{0,19})$/
+/** How formatJobId writes one, but for numbers beyond 64 bits. */
+export const jobIdPattern = /^([0-9a-f]{16})-(0|[1-9][0-9]{0,19})$/
 
 /** 16 lower-case hexadecimal digits. */
 export const formatProducer = (producer: bigint): string => producer.toString(16).padStart(16, '0')
@@ -17,11 +18,14 @@ export const formatJobId = (producer: bigint, sequence: bigint | number): string
 
 /** Undefined where the text is not exactly how formatJobId would write it. */
 export const parseJobId = (text: string): JobId | undefined => {
-  const match = idPattern.exec(text)
+  const match = jobIdPattern.exec(text)
   if (match === null) return undefined
   const sequence = BigInt(match[2]!)
   return sequence > u64Max ? undefined : { producer: BigInt(`0x${match[1]}`), sequence }
 }
+
+/** Of an id that is known to be one. */
+export const partsOfJobId = (id: string): { readonly producer: string; readonly sequence: bigint } => ({ producer: id.slice(0, 16), sequence: BigInt(id.slice(17)) })
 
 /**
  * The producer's number of a client that is known by a name: the first 8 bytes of the SHA-256 of the name

@@ -2,6 +2,7 @@
 // transformed it, and the ledgers. Not from logs.
 
 import { native } from '../base/native.ts'
+import { partsOfJobId } from '../protocol/job-id.ts'
 import { hostsDirectory, journalName, parseInstance, parseSegmentFile, segmentName, segmentsDirectory } from '../store/layout.ts'
 import { isMissing } from '../store/store-error.ts'
 import type { Store } from '../store/store.ts'
@@ -94,13 +95,8 @@ const clusterOf = (occurrence: Occurrence, line: Line | null): Trace['cluster'] 
   return name === null ? null : { name, jobId }
 }
 
-const partsOf = (id: string): { producer: string; sequence: bigint } => {
-  const [producer = '', digits = ''] = id.split('-')
-  return { producer, sequence: BigInt(digits) }
-}
-
 const searchLedgers = async (store: Store, id: string) => {
-  const { producer, sequence } = partsOf(id)
+  const { producer, sequence } = partsOfJobId(id)
   const occurrences: Occurrence[] = []
   const bySegment = new Map<string, Occurrence[]>()
   const { books } = await readHistory(store, {
@@ -369,7 +365,7 @@ export const unknownAmong = async (store: Store, ids: readonly string[]): Promis
     everything: true,
     tolerateDamage: true,
     onBegin: () => {
-      for (const id of ids) left.set(id, partsOf(id))
+      for (const id of ids) left.set(id, partsOfJobId(id))
     },
     onRecord: (record) => {
       if (record.k !== 'admit') return

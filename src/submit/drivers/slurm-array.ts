@@ -1,8 +1,9 @@
 // Jobs that differ only in what they run with, as one Slurm array: which jobs are alike, how many fit, and the script that gives
 // each task its own. Pure. Arguments and values may hold anything but NUL: every word is quoted, and none is ever parsed again.
+import { partsOfJobId } from '../../protocol/job-id.ts'
 import type { Origin, Submission } from '../driver.ts'
 import { shellWord } from './job-environment.ts'
-import { commentBytesMax, commentOf, partsOf } from './slurm-comment.ts'
+import { commentBytesMax, commentOf } from './slurm-comment.ts'
 import { commandOf, exportable, scriptOf } from './slurm-job.ts'
 import type { OptionValue, SlurmJob } from './slurm-job.ts'
 
@@ -35,7 +36,7 @@ export const beginFitting = (host: string): ((job: Submission) => boolean) => {
   let tableBytes = 0
   const lastOf = new Map<string, bigint>()
   return (job) => {
-    const { producer, sequence } = partsOf(job.id)
+    const { producer, sequence } = partsOfJobId(job.id)
     const last = lastOf.get(producer)
     const digits = job.id.length - 17
     const more = last !== undefined && sequence === last + 1n ? 0 : digits + (last === undefined ? 18 : 1) + '+999999'.length

@@ -4,6 +4,7 @@
 //
 // where FIRST+COUNT are so many sequence numbers from FIRST on. Of an array the id at place i is that of task i; Slurm takes an
 // array wholly or not at all, so whoever finds any part of it has found each of its jobs.
+import { partsOfJobId } from '../../protocol/job-id.ts'
 import type { Origin } from '../driver.ts'
 
 /** Slurm refuses longer ones. */
@@ -11,12 +12,9 @@ export const commentBytesMax = 1024
 /** More than any array has: a comment that claims so isn't one of usher's. */
 const idsMax = 1_000_000
 
-/** `9f8c2e71a4b0d3e5-17` → producer and sequence. */
-export const partsOf = (id: string): { producer: string; sequence: bigint } => ({ producer: id.slice(0, 16), sequence: BigInt(id.slice(17)) })
-
 /** The order in which the ids of an array are the shortest to say. */
 export const byId = (a: string, b: string): number => {
-  const [one, other] = [partsOf(a), partsOf(b)]
+  const [one, other] = [partsOfJobId(a), partsOfJobId(b)]
   if (one.producer !== other.producer) return one.producer < other.producer ? -1 : 1
   return one.sequence < other.sequence ? -1 : one.sequence > other.sequence ? 1 : 0
 }
@@ -29,7 +27,7 @@ export const commentOf = (ids: readonly string[], origin: Pick<Origin, 'term' | 
     if (run.count > 1n) said += `+${run.count}`
   }
   for (const id of ids) {
-    const { producer, sequence } = partsOf(id)
+    const { producer, sequence } = partsOfJobId(id)
     if (producer === run.producer && sequence === run.first + run.count) {
       run.count += 1n
       continue
