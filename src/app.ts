@@ -1,10 +1,9 @@
 // Runs usher on this host until it is told to stop: checks the store, then one instance after another, since an
 // instance that retires is followed by a new one in the same process.
 
-import { createServer } from 'node:net'
 import { sleep, systemClock } from './base/clock.ts'
 import { messageOf, UsherError } from './base/errors.ts'
-import type { ListenAddress } from './config/kinds.ts'
+import { proveFree } from './base/free-port.ts'
 import type { LoadedConfig } from './config/load.ts'
 import { version } from './config/version.ts'
 import { findLiving, lookAtInstances } from './hosts/present.ts'
@@ -97,7 +96,8 @@ export const runApp = async (options: AppOptions): Promise<void> => {
       log = createLogger({ ...config.log, host: config.host, instance: name, version })
       if (life > 1 && !(await storeIsBack(store, identity.uuid, log, signal))) return
       // Before anything of the instance is in the store: a start that can't succeed leaves nothing there.
-      await proveFree(listen)
+      const { host, port } = listen
+      await proveFree(listen, (error) => listenError(error, host, port))
       const instance = new Instance(name, {
         config: { ...config, listen },
         store,
@@ -211,12 +211,3 @@ const storeIsBack = async (store: Store, uuid: string, log: Logger, signal: Abor
   return false
 }
 
-/** Rejects with address_in_use, permission or unavailable where nobody can listen there now. */
-const proveFree = async ({ host, port }: ListenAddress): Promise<void> => {
-  if (port === 0) return
-  const probe = createServer()
-  await new Promise<void>((resolve, reject) => {
-    probe.once('error', (error) => reject(listenError(error, host, port)))
-    probe.listen({ host, port }, () => probe.close(() => resolve()))
-  })
-}

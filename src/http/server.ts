@@ -1,7 +1,6 @@
 // What the two servers have in common: each takes connections on one address, bounds them, and asks for an answer to each
 // request. Which one it is shows in nothing but speed and what becomes of requests that aren't HTTP.
 
-import { createServer } from 'node:net'
 import { errnoOf, messageOf, UsherError } from '../base/errors.ts'
 import type { ListenAddress } from '../config/kinds.ts'
 import type { Answer, Request } from './route.ts'
@@ -41,13 +40,4 @@ export const httpListenError = (error: unknown, { host, port }: ListenAddress): 
   const errno = errnoOf(error)
   const code = errno === 'EADDRINUSE' ? 'address_in_use' : errno === 'EACCES' || errno === 'EPERM' ? 'permission' : 'unavailable'
   return new UsherError(code, `HTTP can't be served on ${host}:${port}: ${messageOf(error)}`, { cause: error, details: { host, port, errno } })
-}
-
-/** Rejects where nobody can listen there now: for a server that doesn't say why it can't. */
-export const proveFree = async (address: ListenAddress): Promise<void> => {
-  const probe = createServer()
-  await new Promise<void>((resolve, reject) => {
-    probe.once('error', (error) => reject(httpListenError(error, address)))
-    probe.listen({ host: address.host, port: address.port }, () => probe.close(() => resolve()))
-  })
 }

@@ -7,10 +7,11 @@
 import { createRequire } from 'node:module'
 import { STATUS_CODES } from 'node:http'
 import { UsherError } from '../base/errors.ts'
+import { proveFree } from '../base/free-port.ts'
 import type { ListenAddress } from '../config/kinds.ts'
 import { commonHeaders, errorAnswer } from './answers.ts'
 import type { Answer } from './route.ts'
-import { proveFree, targetOf } from './server.ts'
+import { httpListenError, targetOf } from './server.ts'
 import type { HttpServer, HttpServerOptions } from './server.ts'
 
 /** As much of the package as is used: its own types are only there where it is installed. */
@@ -98,7 +99,7 @@ export class UwsHttpServer implements HttpServer {
   }
 
   async listen(address: ListenAddress): Promise<number> {
-    await proveFree(address)
+    await proveFree(address, (error) => httpListenError(error, address))
     const { host, port } = address
     return new Promise((resolve, reject) => {
       this.#app.listen(host, port, this.#uws.LIBUS_LISTEN_EXCLUSIVE_PORT, (token) => {
