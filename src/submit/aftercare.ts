@@ -6,6 +6,7 @@ import type { Clock } from '../base/clock.ts'
 import { invariant, messageOf } from '../base/errors.ts'
 import { Wakeup } from '../base/wakeup.ts'
 import type { Books, SegmentBook } from './books.ts'
+import { askedJobsUsual } from './driver.ts'
 import type { Confirmation, Driver, Ended } from './driver.ts'
 import { enter } from './ledger.ts'
 import type { Ledger, Unstamped } from './ledger.ts'
@@ -166,7 +167,7 @@ export class Aftercare {
     if (driver.confirm === undefined) return
     const before = clock.nowMs() - (driver.confirmAfterMs ?? 0)
     const due = [...this.#unconfirmed.entries()].filter(([, { sinceMs }]) => sinceMs <= before)
-    const askedAtOnce = driver.limits.askedJobsMax ?? atOnce
+    const askedAtOnce = driver.limits.askedJobsMax ?? askedJobsUsual
     for (let from = 0; from < due.length && !this.#abort.signal.aborted; from += askedAtOnce) {
       const chunk = due.slice(from, from + askedAtOnce)
       const jobs = chunk.map(([id, { ref, index }]) => {

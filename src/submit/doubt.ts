@@ -7,6 +7,7 @@ import { Wakeup } from '../base/wakeup.ts'
 import { state } from './books.ts'
 import type { Books, SegmentBook } from './books.ts'
 import { followUpsOf } from './dispatcher.ts'
+import { askedJobsUsual } from './driver.ts'
 import type { Driver } from './driver.ts'
 import { enter } from './ledger.ts'
 import type { Ledger, Unstamped } from './ledger.ts'
@@ -31,8 +32,6 @@ interface Doubtful {
   /** When the cluster first answered that it doesn't have it, and has answered nothing else since; null: it hasn't. */
   absentSinceMs: number | null
 }
-
-const askedJobsUsual = 1000
 
 export class DoubtResolver {
   readonly #options: DoubtOptions

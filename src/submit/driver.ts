@@ -80,7 +80,7 @@ export interface DriverLimits {
   readonly absentProofMs?: number
   /** How often find/confirm may be asked. */
   readonly askEveryMs: number
-  /** Most jobs in one question: more where the answer is the same list for any number of them. Default 1000. */
+  /** Most jobs in one question: more where the answer is the same list for any number of them. Default: askedJobsUsual. */
   readonly askedJobsMax?: number
 }
 
@@ -91,6 +91,8 @@ export interface Gathering {
   /** Begins a call: says of each job, one after the other, whether it still fits. The first always does. */
   begin(): (job: Submission) => boolean
 }
+
+export const askedJobsUsual = 1000
 
 export interface Driver {
   readonly kind: string
