@@ -3,6 +3,7 @@
 import { closeSync, fdatasyncSync, openSync, readdirSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { segmentsDirectory } from '../dist/store/layout.js'
 import { generate } from './generator.mjs'
 import { peers } from './peer-servers.mjs'
 import { root, startServer } from './server.mjs'
@@ -29,7 +30,7 @@ export const usherRun = async (recorder, name, load, { config = discard, during 
 }
 
 const segmentsOf = (server) => {
-  const folder = join(server.store, 'hosts', server.instance, 'segments')
+  const folder = join(server.store, segmentsDirectory(server.instance))
   return readdirSync(folder).filter((name) => name.endsWith('.xml')).map((name) => join(folder, name))
 }
 const xmlBytes = (server) => segmentsOf(server).reduce((sum, file) => sum + statSync(file).size, 0)

@@ -3,6 +3,7 @@
 import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ledgerDirectory, ledgerName, ledgerTermDirectory, parseClaimNumber, parseLedgerFile, parseSegmentFile, segmentsDirectory } from '../../dist/store/layout.js'
 import { paused, usherRun } from '../contest.mjs'
 import { pipelined } from './accept.mjs'
 
@@ -51,13 +52,13 @@ export const memory = async (recorder) => {
   await watched(recorder, 'a million jobs waiting', { ...pipelined, jobs: 1_000_000, seconds: 30, warmup: 0 }, { config: paused })
 }
 
-const newest = (folder, pattern) => Math.max(0, ...readdirSync(folder).map((name) => Number(pattern.exec(name)?.[1] ?? 0)))
+const newest = (folder, numberOf) => Math.max(0, ...readdirSync(folder).map((name) => numberOf(name) ?? 0))
 
 /** Published segments that the ledger has no receipt of yet, by the ends of both: asking for the status would read all of it. */
 const segmentsBehind = ({ store, instance }) => {
-  const published = newest(join(store, 'hosts', instance, 'segments'), /^([0-9]+)\.xml$/)
-  const term = join(store, 'ledger', `${newest(join(store, 'ledger'), /^([0-9]+)$/)}`.padStart(16, '0'))
-  const file = openSync(join(term, `${newest(term, /^([0-9]+)\.log$/)}`.padStart(10, '0') + '.log'), 'r')
+  const published = newest(join(store, segmentsDirectory(instance)), (name) => (name.endsWith('.xml') ? parseSegmentFile(name)?.number : 0))
+  const term = newest(join(store, ledgerDirectory), parseClaimNumber)
+  const file = openSync(join(store, ledgerName(term, newest(join(store, ledgerTermDirectory(term)), parseLedgerFile))), 'r')
   const tail = Buffer.alloc(Math.min(1 << 20, fstatSync(file).size))
   readSync(file, tail, 0, tail.length, fstatSync(file).size - tail.length)
   closeSync(file)
